@@ -1,0 +1,190 @@
+"""`python -m bench.drill`: several seeds of faults under load, then the measured scenarios. Exit code 1 if a rule broke."""
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import math
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench.drill.checks import run_checks
+from bench.drill.evidence import Violation
+from bench.drill.measured import Check
+from bench.drill.seed import SeedResult, run_seed
+from bench.machine import describe
+
+_SEED_AT_MOST_S = 240.0
+
+
+class Teller:
+    """A progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[what]:<9}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=100, what="")
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, what: str, words: str, step: int | None = None) -> None:
+        if self._console.is_terminal:
+            self._bar.update(self._task, what=what, description=words, completed=step)
+        else:
+            self._console.print(f"{what}: {words}", highlight=False)
+
+
+async def run_all(
+    seeds: list[int], *, messages: int, with_checks: bool, teller: Teller
+) -> tuple[list[SeedResult], list[Check]]:
+    results: list[SeedResult] = []
+    for seed in seeds:
+
+        def tell(words: str, step: int, seed: int = seed) -> None:
+            teller.tell(f"seed {seed}", words, step)
+
+        began_s = time.monotonic()
+        try:
+            result = await asyncio.wait_for(run_seed(seed, messages=messages, tell=tell), _SEED_AT_MOST_S)
+        except Exception as error:
+            broken = Violation(rule="the seed could not be judged", count=1, examples=[repr(error)[:1_500]])
+            result = SeedResult(
+                seed=seed, violations=[broken], messages=0, states={}, provider_calls=0, retries=0, settle_s=None,
+                took_s=time.monotonic() - began_s,
+            )  # fmt: skip
+        results.append(result)
+        for violation in result.violations:
+            teller.tell(f"seed {seed}", str(violation))
+    checks: list[Check] = []
+    if with_checks:
+        data_dir, notes = (
+            Path(tempfile.mkdtemp(prefix="cw-drill-x-")),
+            Path(tempfile.mkdtemp(prefix="cw-drill-x-notes-")),
+        )
+        try:
+            checks = await run_checks(notes, data_dir, lambda words: teller.tell("checks", words, 50))
+        except Exception as error:
+            checks = [Check(name="the scenarios", value=math.nan, unit="", limit=0, note=f"broke: {error!r}"[:1_500])]
+        finally:
+            shutil.rmtree(data_dir, ignore_errors=True)
+        if all(check.held for check in checks):
+            shutil.rmtree(notes, ignore_errors=True)
+        else:
+            teller.tell("checks", f"logs in {notes}")
+    return results, checks
+
+
+def show(console: Console, results: list[SeedResult], checks: list[Check]) -> None:
+    if results:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in (
+            "seed",
+            "messages",
+            "answered",
+            "other ends",
+            "provider calls",
+            "sent again",
+            "at rest after",
+            "took",
+        ):
+            table.add_column(name, justify="right")
+        table.add_column("violations", overflow="fold")
+        for result in results:
+            answered = result.states.get("answered", 0)
+            table.add_row(
+                str(result.seed),
+                f"{result.messages:,}",
+                f"{answered:,}",
+                ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()) if state != "answered"),
+                f"{result.provider_calls:,}",
+                f"{result.retries:,}",
+                "never" if result.settle_s is None else f"{result.settle_s:.1f} s",
+                f"{result.took_s:.0f} s",
+                "[green]none[/green]"
+                if not result.violations
+                else f"[red]{'; '.join(f'{one.rule} ({one.count})' for one in result.violations)}[/red]",
+            )
+        console.print(table)
+    if checks:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("scenario", overflow="fold")
+        for name in ("value", "limit", "samples"):
+            table.add_column(name, justify="right")
+        table.add_column("")
+        for check in checks:
+            value = "–" if math.isnan(check.value) else f"{check.value:,.2f} {check.unit}"
+            held = "[green]held[/green]" if check.held else "[red]broken[/red]"
+            table.add_row(check.name, value, f"≤ {check.limit:g}", str(check.samples), f"{held} {check.note}")
+        console.print(table)
+    for result in results:
+        for violation in result.violations:
+            console.print(f"[red]seed {result.seed}[/red] {violation}", highlight=False)
+        if result.keep:
+            console.print(f"seed {result.seed}: logs in {result.keep}", highlight=False)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.drill", description="Break every part under load; count what is lost."
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="how many seeds (default 5)")
+    parser.add_argument("--first-seed", type=int, default=1, help="the first of them, to run one again")
+    parser.add_argument("--messages", type=int, default=500, help="messages per seed (default 500)")
+    parser.add_argument("--no-checks", action="store_true", help="leave the measured scenarios out")
+    parser.add_argument("--json", type=Path, default=None, help="write the findings there")
+    arguments = parser.parse_args()
+    console = Console(highlight=False)
+    seeds = list(range(arguments.first_seed, arguments.first_seed + arguments.seeds))
+    try:
+        with Teller(console) as teller:
+            results, checks = asyncio.run(
+                run_all(seeds, messages=arguments.messages, with_checks=not arguments.no_checks, teller=teller)
+            )
+    except KeyboardInterrupt:
+        return 130
+    show(console, results, checks)
+    held = not any(result.violations for result in results) and all(check.held for check in checks)
+    if arguments.json is not None:
+        report: dict[str, Any] = {
+            "held": held,
+            "machine": describe(),
+            "seeds": [dataclasses.asdict(result) for result in results],
+            "checks": [
+                {
+                    **dataclasses.asdict(check),
+                    "value": None if math.isnan(check.value) else check.value,
+                    "held": check.held,
+                }
+                for check in checks
+            ],
+        }
+        arguments.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    console.print("[green]every rule held[/green]" if held else "[red]a rule broke[/red]")
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+"""chatwright: a self-hosted, multi-tenant AI chat pipeline."""
+
+__version__ = "0.1.0"

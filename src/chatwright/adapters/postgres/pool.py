@@ -1,0 +1,171 @@
+"""Two pools on one database: one under the tenants' role, one under the operators' role.
+
+Owns connections and transactions, not statements. A tenant's transaction names its tenant in its first round trip, so
+row-level security holds for every statement in it; outside such a transaction the tenants' role sees no row at all.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Protocol, cast
+
+import asyncpg
+import msgspec
+
+from chatwright.domain.errors import NotFound, Unavailable
+from chatwright.domain.ids import is_id
+from chatwright.domain.scope import Scope
+
+Row = Mapping[str, Any]
+
+_UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InterfaceError,
+    OSError,
+)
+
+
+class Connection(Protocol):
+    """What a store needs of a connection (asyncpg ships no types)."""
+
+    async def execute(self, query: str, *args: object) -> str: ...
+    async def fetch(self, query: str, *args: object) -> list[Row]: ...
+    async def fetchrow(self, query: str, *args: object) -> Row | None: ...
+    async def fetchval(self, query: str, *args: object) -> Any: ...
+    async def executemany(self, query: str, args: Iterable[Sequence[object]]) -> None: ...
+    async def copy_records_to_table(
+        self, table_name: str, *, records: Iterable[Sequence[object]], columns: Sequence[str]
+    ) -> str: ...
+
+
+class Database:
+    """Hands out connections inside short transactions. Never hold one across a provider call."""
+
+    def __init__(self, app_pool: Any, ops_pool: Any, *, acquire_timeout_s: float) -> None:
+        self._app_pool = app_pool
+        self._ops_pool = ops_pool
+        self._acquire_timeout_s = acquire_timeout_s
+
+    @asynccontextmanager
+    async def transaction(self, scope: Scope) -> AsyncGenerator[Connection]:
+        """One transaction in which only `scope.tenant_id`'s rows exist. Commits at the end, rolls back on any error.
+
+        Raises Unavailable when no connection could be had or the server went away.
+        """
+        # The id stands in the statement's text, because BEGIN and the setting share one round trip.
+        if not is_id(scope.tenant_id):
+            raise NotFound("no such tenant")
+        begin = f"BEGIN; SELECT set_config('chatwright.tenant_id', '{scope.tenant_id}', true)"
+        async with self._begun(self._app_pool, begin) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def operator(self) -> AsyncGenerator[Connection]:
+        """One transaction of the operators' role: key look-up, sweeper, platform administration, grouped call rows."""
+        async with self._begun(self._ops_pool, "BEGIN") as connection:
+            yield connection
+
+    async def operator_fetch(self, query: str, *args: object) -> list[Row]:
+        """Run one statement of the operators' role in a transaction of its own: one round trip."""
+        try:
+            async with self._ops_pool.acquire(timeout=self._acquire_timeout_s) as connection:
+                return cast("list[Row]", await connection.fetch(query, *args))
+        except _UNAVAILABLE as error:
+            raise _unavailable(error) from error
+
+    @asynccontextmanager
+    async def _begun(self, pool: Any, begin: str) -> AsyncGenerator[Connection]:
+        try:
+            async with pool.acquire(timeout=self._acquire_timeout_s) as connection:
+                await connection.execute(begin)
+                try:
+                    yield cast("Connection", connection)
+                except BaseException:
+                    # Shielded by time, not by task: a rollback that cannot be sent closes the connection instead.
+                    await _roll_back(connection)
+                    raise
+                await connection.execute("COMMIT")
+        except _UNAVAILABLE as error:
+            raise _unavailable(error) from error
+
+
+async def _roll_back(connection: Any) -> None:
+    try:
+        async with asyncio.timeout(2):
+            await connection.execute("ROLLBACK")
+    except BaseException:  # noqa: BLE001 - the caller re-raises what brought it here; this connection is done for
+        connection.terminate()
+
+
+def _unavailable(error: BaseException) -> Unavailable:
+    return Unavailable(f"PostgreSQL cannot be reached ({type(error).__name__}); try again in a moment")
+
+
+def _encode_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _decode_json(text: str) -> Any:
+    return msgspec.json.decode(text)
+
+
+async def _prepare(connection: Any) -> None:
+    await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=_encode_json, decoder=_decode_json)
+
+
+async def _keep(connection: Any) -> None:
+    """Do nothing when a connection returns: every setting of ours ends with its transaction, so a RESET is a wasted
+    round trip."""
+
+
+@asynccontextmanager
+async def open_database(
+    url: str,
+    *,
+    min_connections: int = 2,
+    max_connections: int = 12,
+    command_timeout_s: float = 10.0,
+    acquire_timeout_s: float = 5.0,
+) -> AsyncGenerator[Database]:
+    """Open both pools on `url`; its user must be a member of both roles (`chatwright migrate` sees to it).
+
+    Raises Unavailable when the server cannot be reached.
+    """
+    async with AsyncExitStack() as stack:
+        pools: list[Any] = []
+        for role in ("chatwright_app", "chatwright_ops"):
+            pool = asyncpg.create_pool(
+                url,
+                min_size=min_connections,
+                max_size=max_connections,
+                command_timeout=command_timeout_s,
+                timeout=acquire_timeout_s,
+                max_inactive_connection_lifetime=0,
+                init=_prepare,
+                reset=_keep,
+                server_settings={"role": role, "application_name": f"chatwright:{role.removeprefix('chatwright_')}"},
+            )
+            try:
+                pools.append(await pool)
+            except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
+                raise Unavailable(
+                    f"PostgreSQL cannot be reached or refuses role {role} ({error}); "
+                    "check DATABASE_URL, then run `chatwright migrate`"
+                ) from error
+            stack.push_async_callback(_close, pool)
+        yield Database(pools[0], pools[1], acquire_timeout_s=acquire_timeout_s)
+
+
+async def _close(pool: Any) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()

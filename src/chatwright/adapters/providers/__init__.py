@@ -1,0 +1,1 @@
+"""Providers of language models and embeddings: one port (`base.py`), one module per wire format, one guarded client."""

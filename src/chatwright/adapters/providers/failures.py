@@ -1,0 +1,271 @@
+"""From a provider's failure to the exception of our tree: the table of statuses, codes and texts, in one place.
+
+Pure. Used by the wire formats; nothing here knows a connection. Messages are made fit for logs and visitors: no key, no
+prompt, at most MAX_MESSAGE_CHARS.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from email.utils import parsedate_to_datetime
+from time import time
+
+import msgspec
+
+from chatwright.domain.errors import (
+    ContentFiltered,
+    ContextTooLong,
+    ProviderAuthenticationFailed,
+    ProviderError,
+    ProviderRateLimited,
+)
+
+MAX_MESSAGE_CHARS = 500
+MAX_RETRY_AFTER_S = 86_400.0
+
+_KEY = re.compile(
+    r"(?i:bearer\s+)[^\s\"']{4,}|\b(?:sk|pk|rk|gsk|xai|pplx|hf|nvapi|csk|tgp|r8|cw|fw)[-_][A-Za-z0-9_\-*.]{3,}"
+    r"|\bAIza[A-Za-z0-9_\-]{10,}|[A-Za-z0-9_\-]*\*{3,}[A-Za-z0-9_\-*]*|\b[A-Za-z0-9_]{36,}\b"
+)
+_CONTEXT = re.compile(
+    r"maximum context length|max(?:imum)? (?:context|prompt|input) (?:length|size|tokens)|context[ _](?:length|window|size)"
+    r"|prompt (?:is )?too long|too many (?:prompt |input )?tokens|input token count .{0,40}exceeds"
+    r"|reduce the length of|length of all messages is too long|longer than the model'?s context",
+    re.IGNORECASE,
+)
+_CONTEXT_CODES = frozenset(
+    {
+        "context_length_exceeded",
+        "too_many_prompt_tokens",
+        "exceed_context_size_error",
+        "model_context_window_exceeded",
+        "request_too_large",
+    }
+)
+_QUOTA_CODES = frozenset(
+    {"insufficient_quota", "billing_error", "insufficient_credits", "billing_hard_limit_reached", "billing_not_active"}
+)
+_QUOTA = re.compile(
+    r"exceeded your current quota|insufficient (?:balance|credits|quota|funds)|billing details", re.IGNORECASE
+)
+_AUTH_CODES = frozenset(
+    {
+        "invalid_api_key",
+        "authentication_error",
+        "permission_error",
+        "permission_denied",
+        "unauthorized",
+        "API_KEY_INVALID",
+    }
+)
+_AUTH = re.compile(r"(?:incorrect|invalid) api[ _]key|api key not valid|api_key_invalid", re.IGNORECASE)
+_FILTER_CODES = frozenset(
+    {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "moderation_blocked"}
+)
+_RATE_CODES = frozenset(
+    {"rate_limit_exceeded", "rate_limit_error", "RateLimitReached", "RESOURCE_EXHAUSTED", "too_many_requests"}
+)
+_REFUSED_CODES = frozenset({"invalid_request_error", "not_found_error", "unsupported_parameter", "INVALID_ARGUMENT"})
+_MODEL_CODES = frozenset({"model_not_found", "DeploymentNotFound", "not_found_error"})
+_TRANSIENT = frozenset({408, 409, 425})
+_TITLE = re.compile(rb"<title[^>]*>\s*(.{1,120}?)\s*</title>", re.IGNORECASE | re.DOTALL)
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What a provider's error body says: its words, and every code or type it gives, as text."""
+
+    message: str = ""
+    codes: tuple[str, ...] = ()
+    status: int | None = None
+    """An HTTP status that the body itself names (errors inside a stream)."""
+    param: str = ""
+
+
+def read_failure(body: bytes) -> Failure:
+    """Read an error body of any known shape: OpenAI, Ollama, vLLM, Mistral, x.ai, Azure, Google's array, HTML, text."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Failure(_words(body))
+    return failure_of(value)
+
+
+def failure_of(value: object) -> Failure:
+    """The same for a decoded value; `value` may also be the inside of `error`."""
+    if isinstance(value, list):
+        return failure_of(value[0]) if value else Failure()
+    if isinstance(value, str):
+        return Failure(value)
+    if not isinstance(value, dict):
+        return Failure()
+    inner: object = value.get("error")
+    if isinstance(inner, dict):
+        found = failure_of(inner)
+        return msgspec.structs.replace(found, codes=(*found.codes, *_codes(value)))
+    message = inner if isinstance(inner, str) else value.get("message")
+    if not isinstance(message, str):
+        detail: object = value.get("detail")
+        message = detail if isinstance(detail, str) else "" if detail is None else msgspec.json.encode(detail).decode()
+    codes = _codes(value)
+    param: object = value.get("param")
+    return Failure(message, codes, _status(value), param if isinstance(param, str) else "")
+
+
+def _codes(value: Mapping[str, object]) -> tuple[str, ...]:
+    found: list[object] = [value.get(name) for name in ("code", "type", "status")]
+    nested: object = value.get("innererror") or value.get("inner_error")
+    if isinstance(nested, dict):
+        found.append(nested.get("code"))
+    return tuple(str(code) for code in found if isinstance(code, str | int) and not isinstance(code, bool))
+
+
+def _status(value: Mapping[str, object]) -> int | None:
+    for name in ("status_code", "code", "status"):
+        code: object = value.get(name)
+        if isinstance(code, str) and code.isdigit():
+            code = int(code)
+        if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599:
+            return code
+    return None
+
+
+def _words(body: bytes) -> str:
+    """The gist of a body that is not JSON."""
+    if body.lstrip()[:1] == b"<":
+        title = _TITLE.search(body)
+        return f"an HTML page ({title[1].decode('utf-8', 'replace')})" if title else "an HTML page"
+    return body[:2000].decode("utf-8", "replace").strip()
+
+
+def failed(
+    failure: Failure,
+    *,
+    provider: str,
+    status: int,
+    headers: Mapping[str, str],
+    secrets: Iterable[str] = (),
+    prompt: Iterable[str] = (),
+) -> ProviderError:
+    """The exception for a failure; returned, not raised.
+
+    `status` is the answer's HTTP status; 200 if the error came inside a good answer or a stream. `secrets` and
+    `prompt` are taken out of the provider's words.
+    """
+    codes = set(failure.codes)
+    message = _message(failure.message, provider, status, secrets, prompt)
+    wait_s = retry_after_s(headers) if status >= 400 else None
+    judged = status if status >= 400 else failure.status or _status_of(codes)
+    if codes & _FILTER_CODES and judged < 500:
+        return ContentFiltered(message, upstream_status=status)
+    if judged == 402 or (judged in (400, 403, 429) and (codes & _QUOTA_CODES or _QUOTA.search(failure.message))):
+        return ProviderError(
+            message, retriable=False, upstream_status=status, retry_after_s=wait_s, error_class="quota"
+        )
+    if judged == 413 or (judged in (400, 422, 500) and (codes & _CONTEXT_CODES or _CONTEXT.search(failure.message))):
+        return ContextTooLong(message, upstream_status=status)
+    if judged in (401, 403) or (judged == 400 and (codes & _AUTH_CODES or _AUTH.search(failure.message))):
+        return ProviderAuthenticationFailed(message, upstream_status=status)
+    if judged == 429:
+        return ProviderRateLimited(message, upstream_status=status, retry_after_s=wait_s)
+    if judged >= 500 or judged in _TRANSIENT:
+        retriable, error_class = True, "server_error"
+    elif judged == 404 or codes & _MODEL_CODES:
+        retriable, error_class = False, "model_not_found" if codes & _MODEL_CODES or judged == 404 else "refused"
+    else:
+        retriable, error_class = False, "refused"
+    # The provider's own word on it, where it gives one, counts more than our table.
+    said = headers.get("x-should-retry", "").lower()
+    if said in ("true", "false"):
+        retriable = said == "true"
+    return ProviderError(
+        message, retriable=retriable, upstream_status=status, retry_after_s=wait_s, error_class=error_class
+    )
+
+
+def _status_of(codes: set[str]) -> int:
+    """The status that an error inside a 200 would have had: by its code; unknown ones count as the server's fault."""
+    for status, known in (
+        (429, _RATE_CODES | _QUOTA_CODES),
+        (401, _AUTH_CODES),
+        (404, _MODEL_CODES),
+        (400, _REFUSED_CODES | _CONTEXT_CODES),
+    ):
+        if codes & known:
+            return status
+    return 500
+
+
+def _message(words: str, provider: str, status: int, secrets: Iterable[str], prompt: Iterable[str]) -> str:
+    said = scrubbed(words, secrets=secrets, prompt=prompt)
+    where = f"{provider} answered {status}" if status >= 400 else f"{provider} reported an error inside its answer"
+    return f"{where}: {said}"[:MAX_MESSAGE_CHARS] if said else f"{where}."
+
+
+def scrubbed(words: str, *, secrets: Iterable[str] = (), prompt: Iterable[str] = ()) -> str:
+    """A provider's words without keys (ours, and whatever looks like one) and without pieces of the prompt."""
+    words = words[:1000]
+    for secret in secrets:
+        if len(secret) >= 4:
+            words = words.replace(secret, "[key]")
+    words = _KEY.sub("[key]", words)
+    for text in prompt:
+        words = _without_quotes(words, text)
+    return " ".join(words.split())[:MAX_MESSAGE_CHARS]
+
+
+def _without_quotes(words: str, text: str, size: int = 16) -> str:
+    """`words` with every run of `size` or more characters that also stands in `text` replaced.
+
+    A short prompt is looked for as a whole, but not below 5 characters: "hi" stands in half of all messages.
+    """
+    size = min(size, len(text))
+    if size < 5:
+        return words
+    if size == 16:
+        # A shared run of 16 holds one of the text's aligned eights: most errors quote nothing and end here, so that a
+        # long prompt is not searched once a character.
+        eights = {text[i : i + 8] for i in range(0, len(text) - 7, 8)}
+        if not any(words[i : i + 8] in eights for i in range(len(words) - 7)):
+            return words
+    kept: list[str] = []
+    at = 0
+    while at < len(words):
+        end = at + size
+        if end <= len(words) and words[at:end] in text:
+            while end < len(words) and words[at : end + 1] in text:
+                end += 1
+            kept.append("[prompt]")
+            at = end
+        else:
+            kept.append(words[at])
+            at += 1
+    return "".join(kept)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """What the provider asks us to wait, in seconds: the larger of `retry-after` and `retry-after-ms`, or None.
+
+    `retry-after` may be seconds, a fraction or an HTTP date. Header names are looked up in lower case.
+    """
+    waits: list[float] = []
+    raw_ms = headers.get("retry-after-ms")
+    if raw_ms is not None and (ms := _number(raw_ms)) is not None:
+        waits.append(ms / 1000)
+    raw = headers.get("retry-after")
+    if raw is not None:
+        seconds = _number(raw)
+        if seconds is None:
+            try:
+                seconds = parsedate_to_datetime(raw).timestamp() - time()
+            except (TypeError, ValueError, OverflowError):
+                seconds = None
+        if seconds is not None:
+            waits.append(seconds)
+    return min(max(0.0, *waits), MAX_RETRY_AFTER_S) if waits else None
+
+
+def _number(raw: str) -> float | None:
+    try:
+        value = float(raw.strip())
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None

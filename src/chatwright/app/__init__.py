@@ -1,0 +1,1 @@
+"""Builds the whole and owns every lifetime."""

@@ -1,0 +1,175 @@
+"""The client side of our own REST API, for the verbs that administer a running server."""
+
+import functools
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import click
+
+from chatwright.app.credentials import read_credentials
+from chatwright.app.settings import SettingsError, load_settings
+from chatwright.domain.errors import ChatwrightError, Unavailable
+
+KeyKind = Literal["admin", "tenant"]
+
+
+class ApiError(ChatwrightError):
+    """The server refused the call; `code` and `message` are its own."""
+
+    code = "refused"
+
+    def __init__(self, http_status: int, code: str, message: str) -> None:
+        super().__init__(f"{message} ({http_status} {code})")
+        self.http_status = http_status
+        self.error_code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Which server a verb speaks to, and how it prints; None: look in credentials.json of the data directory."""
+
+    data_dir: Path | None = None
+    url: str | None = None
+    key: str | None = field(default=None, repr=False)
+    as_json: bool = False
+
+
+def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--url`, `--key`, `--data-dir` and `--json`; the command gets them as one `target`."""
+
+    @functools.wraps(function)
+    def with_target(*, data_dir: Path | None, url: str | None, key: str | None, as_json: bool, **arguments: Any) -> Any:
+        return function(target=Target(data_dir=data_dir, url=url, key=key, as_json=as_json), **arguments)
+
+    for decorate in (
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+        click.option("--key", envvar="CHATWRIGHT_KEY", help="API key. [default: from credentials.json]"),
+        click.option("--url", envvar="CHATWRIGHT_URL", help="Address of the server. [default: from credentials.json]"),
+        click.option(
+            "--data-dir",
+            type=click.Path(path_type=Path),
+            help="Where to look for credentials.json. [default: .chatwright]",
+        ),
+    ):
+        with_target = decorate(with_target)
+    return with_target
+
+
+class Api:
+    """One key's view of one server."""
+
+    def __init__(self, session: Any, base_url: str, key: str) -> None:
+        self._session = session
+        self.base_url = base_url
+        self.key = key
+
+    async def get(self, path: str, **params: Any) -> Any:
+        """GET a JSON value; parameters that are None are left out."""
+        return await self.call(
+            "GET", path, params={name: str(value) for name, value in params.items() if value is not None}
+        )
+
+    async def post(self, path: str, body: Mapping[str, Any] | None = None, **params: str) -> Any:
+        return await self.call("POST", path, body=body or {}, params=params)
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        return await self.call("PATCH", path, body=body)
+
+    async def delete(self, path: str) -> Any:
+        return await self.call("DELETE", path)
+
+    async def pages(self, path: str, **params: Any) -> list[dict[str, Any]]:
+        """Read every page of a list."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            page = cast("dict[str, Any]", await self.get(path, **params, cursor=cursor, limit=200))
+            found.extend(page.get("items", []))
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return found
+
+    async def call(
+        self, method: str, path: str, *, body: Mapping[str, Any] | None = None, params: Mapping[str, str] | None = None
+    ) -> Any:
+        """Send one request. Raises ApiError for a refusal, Unavailable when no server answers."""
+        import aiohttp
+
+        try:
+            async with self._session.request(method, self.base_url + path, json=body, params=params) as response:
+                raw = await response.read()
+                _raise_for(response.status, raw)
+                return json.loads(raw) if raw else None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(self.base_url, error) from error
+
+    async def events(self, path: str, *, after: int | None) -> AsyncIterator[dict[str, Any]]:
+        """Follow a server-sent event stream; yields each event's data."""
+        import aiohttp
+
+        headers = {"accept": "text/event-stream"}
+        if after is not None:
+            headers["last-event-id"] = str(after)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=90)
+        try:
+            async with self._session.get(self.base_url + path, headers=headers, timeout=timeout) as response:
+                if response.status >= 400:
+                    _raise_for(response.status, await response.read())
+                data: list[str] = []
+                async for raw in response.content:
+                    line = raw.decode("utf-8").rstrip("\r\n")
+                    if line.startswith("data:"):
+                        data.append(line[5:].lstrip(" "))
+                    elif not line and data:
+                        yield json.loads("\n".join(data))
+                        data.clear()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(self.base_url, error) from error
+
+
+@asynccontextmanager
+async def open_api(target: Target, *, kind: KeyKind = "tenant") -> AsyncGenerator[Api]:
+    """Open a client. Address and key come from the flags, the environment, or credentials.json of the data directory.
+
+    Raises SettingsError when neither is known.
+    """
+    import aiohttp
+
+    url, key = target.url, target.key
+    if not (url and key):
+        folder = load_settings(flags={"data_dir": target.data_dir}).settings.data_dir
+        known = read_credentials(folder)
+        if known is None:
+            raise SettingsError(
+                f"no server is known: there is no {folder / 'credentials.json'}; "
+                "run `chatwright up` first, or give --url and --key (or CHATWRIGHT_URL and CHATWRIGHT_KEY)"
+            )
+        url = url or known.base_url
+        key = key or (known.admin_key if kind == "admin" else known.tenant_key)
+        if not (url and key):
+            raise SettingsError(f"{folder / 'credentials.json'} names no {kind} key; give --key or CHATWRIGHT_KEY")
+    timeout = aiohttp.ClientTimeout(total=120, sock_connect=5)
+    async with aiohttp.ClientSession(
+        timeout=timeout, headers={"authorization": f"Bearer {key}", "user-agent": "chatwright-cli"}, trust_env=False
+    ) as session:
+        yield Api(session, url.rstrip("/"), key)
+
+
+def _raise_for(status: int, raw: bytes) -> None:
+    if status < 400:
+        return
+    try:
+        error = json.loads(raw)["error"]
+        code, message = str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        code, message = "unknown", raw[:200].decode("utf-8", "replace") or "the server gave no reason"
+    raise ApiError(status, code, message)
+
+
+def _unreachable(base_url: str, error: BaseException) -> Unavailable:
+    reason = str(error) or type(error).__name__
+    return Unavailable(f"no server answers at {base_url} ({reason}); is `chatwright up` running? (--url names another)")

@@ -1,0 +1,115 @@
+"""Opens pools and clients in order and yields one frozen `Services`; closes them in reverse. Called by every role."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from chatwright.adapters.models import open_embedder
+from chatwright.adapters.postgres import open_database
+from chatwright.adapters.providers.base import WireFormat
+from chatwright.adapters.providers.extractive import Extractive
+from chatwright.adapters.providers.http import open_http
+from chatwright.adapters.providers.openai_chat import OpenAiChat
+from chatwright.adapters.queue import Producer
+from chatwright.adapters.valkey import StreamLog, open_channel, open_link, open_valkey
+from chatwright.app.addresses import Addresses
+from chatwright.app.settings import Settings, SettingsError
+from chatwright.features.budgets import open_ledger
+from chatwright.features.credentials import KeyDirectory
+from chatwright.features.tenancy import ChatbotDirectory
+from chatwright.pipeline.services import PipelineSettings, PlatformProvider, Services
+from chatwright.telemetry.metrics import Metrics
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenerator[Services]:
+    """Open everything one process works with. The embedder loads its model only when the first text comes.
+
+    Raises Unavailable when PostgreSQL cannot be reached; Valkey may be away, its clients come back by themselves.
+    """
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(
+            open_database(
+                addresses.database_url,
+                min_connections=settings.postgres_min_connections,
+                max_connections=settings.postgres_max_connections,
+                command_timeout_s=settings.postgres_command_timeout_s,
+                acquire_timeout_s=settings.postgres_acquire_timeout_s,
+            )
+        )
+        valkey = await stack.enter_async_context(open_valkey(addresses.redis_url))
+        link = await stack.enter_async_context(open_link(addresses.redis_url))
+        log = StreamLog(link, cap=settings.stream_cap, lifetime_s=settings.stream_lifetime_s)
+        channel = await stack.enter_async_context(open_channel(addresses.redis_url, log))
+        try:
+            http = await stack.enter_async_context(open_http(allowed=settings.allowed_addresses))
+        except ValueError as error:
+            raise SettingsError(f"CHATWRIGHT_ALLOWED_ADDRESSES: {error}") from error
+        embedder = await stack.enter_async_context(open_embedder(settings.embedder_threads or 2))
+        ledger = await stack.enter_async_context(open_ledger(db))
+        keys = KeyDirectory(db)
+        watch = asyncio.create_task(keys.watch(), name="keys.watch")
+        stack.push_async_callback(_end, watch)
+        wires: dict[str, WireFormat] = {"openai": OpenAiChat(http), "extractive": Extractive()}
+        yield Services(
+            settings=pipeline_settings(settings),
+            metrics=Metrics(),
+            db=db,
+            valkey=valkey,
+            log=log,
+            channel=channel,
+            producer=Producer(valkey),
+            http=http,
+            wires=wires,
+            platform_providers=platform_providers(settings),
+            embedder=embedder,
+            ledger=ledger,
+            chatbots=ChatbotDirectory(db),
+            keys=keys,
+        )
+
+
+def pipeline_settings(settings: Settings) -> PipelineSettings:
+    """The options that flows read."""
+    return PipelineSettings(
+        answer_deadline_s=settings.answer_deadline_s,
+        max_provider_calls=settings.max_provider_calls,
+        max_text_chars=settings.max_text_chars,
+        coalesce_s=settings.coalesce_ms / 1000,
+        context_messages=settings.context_messages,
+        knowledge_top_k=settings.knowledge_top_k,
+        relevance_threshold=settings.relevance_threshold,
+        wait_timeout_s=settings.wait_timeout_s,
+        lease_s=settings.lease_s,
+        idempotency_hours=settings.idempotency_hours,
+        room_tokens=settings.room_tokens,
+        provider_connect_timeout_s=settings.provider_connect_timeout_s,
+        provider_first_byte_timeout_s=settings.provider_first_byte_timeout_s,
+        provider_idle_timeout_s=settings.provider_idle_timeout_s,
+    )
+
+
+def platform_providers(settings: Settings) -> dict[str, PlatformProvider]:
+    """The providers that the operator set up for everybody. A key lives in this process's memory and nowhere else."""
+    found = {"extractive": PlatformProvider(wire="extractive", base_url="", default_model="extractive")}
+    if settings.openai_api_key or settings.openai_base_url:
+        found["openai"] = PlatformProvider(
+            wire="openai",
+            base_url=(settings.openai_base_url or OPENAI_BASE_URL).rstrip("/"),
+            api_key=settings.openai_api_key or None,
+            default_model=settings.openai_model,
+        )
+    return found
+
+
+def process_name(settings: Settings) -> str:
+    """What this process is called in health and metrics."""
+    return settings.worker_name or f"{os.uname().nodename}-{os.getpid()}"
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

@@ -1,0 +1,1 @@
+"""The field's words as frozen values. Imports nothing of ours; every floor may import it."""

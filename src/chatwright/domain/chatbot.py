@@ -1,0 +1,56 @@
+"""A chatbot as its tenant configured it, at one revision."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatwright.domain.ids import ChatbotId, KnowledgeBaseId, TenantId
+from chatwright.domain.scope import Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderLink:
+    """One link of a chatbot's provider chain. `base_url` and `key_id` override the platform's own for that provider."""
+
+    provider: str
+    model: str
+    base_url: str | None = None
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chatbot:
+    """The effective configuration. Empty texts mean the platform's default.
+
+    `has_knowledge` is False when the knowledge base is known to be empty or switched off: nothing need be looked up.
+    """
+
+    id: ChatbotId
+    tenant_id: TenantId
+    slug: str
+    name: str
+    widget_id: str
+    revision: int = 1
+    providers: tuple[ProviderLink, ...] = ()
+    system_prompt: str = ""
+    personality: str = ""
+    temperature: float | None = None
+    max_tokens: int = 1024
+    knowledge_base_id: KnowledgeBaseId | None = None
+    knowledge_enabled: bool = True
+    has_knowledge: bool = True
+    languages: tuple[str, ...] = ("en",)
+    cache_policy: dict[str, Any] = field(default_factory=dict[str, Any])
+    guard_policy: dict[str, Any] = field(default_factory=dict[str, Any])
+    animation_set: dict[str, Any] = field(default_factory=dict[str, Any])
+    allowed_origins: tuple[str, ...] = ()
+    limits: dict[str, Any] = field(default_factory=dict[str, Any])
+    greeting: str = ""
+    suggested_questions: tuple[str, ...] = ()
+    no_answer_text: str = ""
+    apology_text: str = ""
+    created_at: str = ""
+    updated_at: str = ""
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(tenant_id=self.tenant_id, chatbot_id=self.id)

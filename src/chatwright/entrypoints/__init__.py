@@ -1,0 +1,1 @@
+"""The world comes in: decode, authenticate, call one flow, encode."""

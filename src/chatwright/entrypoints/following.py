@@ -1,0 +1,68 @@
+"""One conversation's events as every transport sends them: from the event log while it holds them, from PostgreSQL
+where it does not. Used by the socket and by the event stream."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import msgspec
+
+from chatwright.adapters.valkey import Lost, with_seq
+from chatwright.domain.ids import ConversationId
+from chatwright.domain.messages import MessageState
+from chatwright.domain.scope import Scope
+from chatwright.entrypoints.wire_frames import MessageReplace
+from chatwright.features import conversations
+from chatwright.features.conversations import Terminal
+from chatwright.pipeline.services import Services
+
+
+async def follow_events(
+    app: Services, scope: Scope, conversation_id: ConversationId, *, after_seq: int | None
+) -> AsyncGenerator[tuple[int, bytes]]:
+    """Yield (seq, frame) after `after_seq`, in order, none twice; endless. None: only what comes from now on.
+
+    The caller has made sure that the conversation is in the scope. Raises Unavailable when Valkey stays away. Close
+    the generator to stop following.
+    """
+    async with app.channel.follow(scope.tenant_id, conversation_id, after_seq=after_seq) as events:
+        async for event in events:
+            if isinstance(event, Lost):
+                replacement = await _replacement(app, scope, conversation_id)
+                if replacement is not None:
+                    yield event.seq, with_seq(replacement, event.seq)
+            else:
+                yield event[0], with_seq(event[1], event[0])
+
+
+async def _replacement(app: Services, scope: Scope, conversation_id: ConversationId) -> bytes | None:
+    """The latest message's state in the form of an event without its number; None if nothing was ever written."""
+    async with app.db.transaction(scope) as db:
+        message_id = await conversations.latest_message(db, scope, conversation_id)
+        terminal = None if message_id is None else await conversations.load_terminal(db, scope, message_id)
+    return None if terminal is None else msgspec.json.encode(_replace(terminal))
+
+
+def _replace(terminal: Terminal) -> MessageReplace:
+    answer = terminal.answer
+    return MessageReplace(
+        conversation_id=terminal.conversation_id,
+        message_id=terminal.message_id,
+        stream_id=terminal.message_id,
+        ts=timestamp(),
+        text="" if answer is None else answer.text,
+        state=terminal.state.value,
+        final=terminal.state is not MessageState.ACCEPTED,
+        answer_id=None if answer is None else answer.id,
+        sources=[] if answer is None else [asdict(source) for source in answer.sources],
+        animation=None if answer is None else answer.animation,
+        suggested_actions=[] if answer is None else list(answer.suggested_actions),
+        partial=answer is not None and answer.partial,
+        error_code=terminal.error_code,
+        error_message=terminal.error_message,
+    )
+
+
+def timestamp() -> str:
+    """Now, RFC 3339 in UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,168 @@
+"""Pages and their files: landing page, demo chat, API reference, guide. Read once at start, served from memory.
+
+What is not among the files read at start does not exist, so no path can lead out of the folders.
+"""
+
+import hashlib
+import mimetypes
+from collections.abc import Iterator
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from chatwright.domain.chatbot import Chatbot
+from chatwright.domain.errors import NotFound
+from chatwright.entrypoints.call import Call, Header, Reply, WebSettings, json_reply
+from chatwright.entrypoints.endpoint import Access, Endpoint
+from chatwright.features import tenancy
+
+_POLICY = (
+    b"default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; style-src 'self'; script-src 'self'; "
+    b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_TYPES = {
+    ".html": b"text/html; charset=utf-8",
+    ".js": b"text/javascript; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".svg": b"image/svg+xml",
+    ".json": b"application/json",
+    ".md": b"text/markdown; charset=utf-8",
+    ".woff2": b"font/woff2",
+}
+_FILE_AT_MOST_BYTES = 4 * 1024 * 1024
+
+
+class _File:
+    """One file in memory with its validator."""
+
+    __slots__ = ("body", "content_type", "etag")
+
+    def __init__(self, name: str, body: bytes) -> None:
+        suffix = Path(name).suffix
+        guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        self.body = body
+        self.content_type = _TYPES.get(suffix) or guessed.encode()
+        self.etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:24].encode()
+
+
+class Pages:
+    """Serves the files of `entrypoints/pages` and the Markdown of the docs folder."""
+
+    def __init__(self, settings: WebSettings) -> None:
+        self._settings = settings
+        self._files = {name: _File(name, body) for name, body in _read(resources.files("chatwright.entrypoints") / "pages", "")}
+        self._guide: dict[str, _File] = {}
+        if settings.docs_dir is not None:
+            self._guide = {
+                name: _File(name, body) for name, body in _read(Path(settings.docs_dir), "") if name.endswith(".md")
+            }
+
+    async def index(self, call: Call) -> Reply:
+        return self._page(call, "index.html")
+
+    async def docs(self, call: Call) -> Reply:
+        return self._page(call, "docs.html")
+
+    async def asset(self, call: Call) -> Reply:
+        """A script, style or picture of the pages; the pages themselves have addresses of their own."""
+        name = call.params["path"]
+        if name.endswith(".html"):
+            raise NotFound("no such file")
+        return self._serve(call, self._files.get(name))
+
+    async def favicon(self, call: Call) -> Reply:
+        return self._serve(call, self._files.get("icon.svg"))
+
+    async def guide(self, call: Call) -> Reply:
+        """A page of the guide (its frame; the script fetches the text), or its Markdown under the same name + .md."""
+        name = call.params.get("path", "").strip("/")
+        if name.endswith(".md"):
+            return self._serve(call, self._guide.get(name))
+        if f"{name or 'README'}.md" not in self._guide:
+            raise NotFound("no such page")
+        return self._page(call, "guide.html")
+
+    async def demo_home(self, call: Call) -> Reply:
+        del call
+        if not self._settings.demo or self._settings.demo_slug is None:
+            raise NotFound("there is no demo here")
+        return Reply(303, b"", b"text/plain", ((b"location", f"/demo/{self._settings.demo_slug}".encode()),))
+
+    async def demo(self, call: Call) -> Reply:
+        await self._demo_chatbot(call)
+        return self._page(call, "demo.html")
+
+    async def demo_config(self, call: Call) -> Reply:
+        chatbot = await self._demo_chatbot(call)
+        shown = {
+            "slug": chatbot.slug,
+            "name": chatbot.name,
+            "greeting": chatbot.greeting,
+            "suggested_questions": chatbot.suggested_questions,
+            "languages": chatbot.languages,
+        }
+        body = {"widget_id": chatbot.widget_id, "chatbot": shown}
+        return json_reply(body, headers=((b"cache-control", b"no-cache"),))
+
+    async def _demo_chatbot(self, call: Call) -> Chatbot:
+        """The chatbot of a demo page, by slug or widget id. Raises NotFound."""
+        settings = self._settings
+        name = call.params["chatbot"]
+        chatbot = None
+        if settings.demo and name.startswith("cw_pub_"):
+            chatbot = await call.app.chatbots.find_widget(name)
+        elif settings.demo:
+            async with call.app.db.operator() as db:
+                chatbot = await tenancy.find_by_slug(db, name, tenant_id=settings.demo_tenant_id)
+        if chatbot is None or settings.demo_tenant_id not in (None, chatbot.tenant_id):
+            raise NotFound("no such demo")
+        return chatbot
+
+    def _page(self, call: Call, name: str) -> Reply:
+        return self._serve(call, self._files.get(name))
+
+    def _serve(self, call: Call, file: _File | None) -> Reply:
+        if file is None:
+            raise NotFound("no such page")
+        headers: tuple[Header, ...] = (
+            (b"etag", file.etag),
+            (b"cache-control", b"no-cache"),  # always asked again, and nearly always answered 304
+            (b"content-security-policy", _POLICY),
+        )
+        known = call.header(b"if-none-match")
+        if known is not None and file.etag.decode() in known:
+            return Reply(304, b"", file.content_type, headers)
+        return Reply(200, file.body, file.content_type, headers)
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        rows = (
+            ("/", self.index, "Landing page"),
+            ("/docs", self.docs, "This reference"),
+            ("/favicon.ico", self.favicon, "The icon"),
+            ("/assets/{path:path}", self.asset, "Files of the pages"),
+            ("/guide", self.guide, "The guide"),
+            ("/guide/{path:path}", self.guide, "A page of the guide"),
+            ("/demo", self.demo_home, "To the demo chatbot's page"),
+            ("/demo/{chatbot}", self.demo, "A chatbot's demo page"),
+            ("/demo/{chatbot}/config.json", self.demo_config, "What the demo page shows of its chatbot"),
+        )
+        return tuple(
+            Endpoint(method="GET", path=path, handle=handle, access=Access.NONE, summary=summary, tag="pages",
+                     content_type="text/html")
+            for path, handle, summary in rows
+        )  # fmt: skip
+
+
+def _read(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    """Every plain file below a folder as (path with slashes, content)."""
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.name.startswith((".", "__")):
+            continue
+        if entry.is_dir():
+            yield from _read(entry, f"{prefix}{entry.name}/")
+        else:
+            body = entry.read_bytes()
+            if len(body) <= _FILE_AT_MOST_BYTES:
+                yield prefix + entry.name, body

@@ -1,0 +1,154 @@
+"""The worker's door: decodes a queued job, claims its row, calls one flow, and says what becomes of it.
+
+Owns the running tasks by message, so that a cancellation stops the right one at once, and the leases of the rows it
+runs. The consumer below it owns slots, locks and retries; PostgreSQL decides what is really to be run.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from chatwright.adapters.queue import Consumer, Done, Failed, Outcome, QueuedJob, RetryLater
+from chatwright.domain.errors import ChatwrightError, LostLock, Unavailable
+from chatwright.domain.ids import JobId, MessageId, TenantId, is_id
+from chatwright.domain.jobs import Job, JobType
+from chatwright.domain.scope import Scope
+from chatwright.features import jobs
+from chatwright.pipeline.ending import announce_again
+from chatwright.pipeline.foreign import adopt
+from chatwright.pipeline.perform import perform, settle_failure
+from chatwright.pipeline.services import Services
+from chatwright.pipeline.turns import was_cancelled
+
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """One per process. `run` consumes until cancelled; `stop` lets running answers finish first."""
+
+    def __init__(self, app: Services, consumer: Consumer) -> None:
+        self._app = app
+        self._consumer = consumer
+        self._running: dict[JobId, tuple[Job, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Consume, keep leases and listen for cancellations, until cancelled or stopped."""
+        async with asyncio.TaskGroup() as tasks:
+            helpers = [
+                tasks.create_task(self._forever(self._keep_leases), name="worker-leases"),
+                tasks.create_task(self._forever(self._listen_for_cancels), name="worker-cancels"),
+            ]
+            try:
+                await self._consumer.run(self.handle)
+            finally:
+                for helper in helpers:
+                    helper.cancel()
+
+    async def stop(self, *, grace_s: float) -> None:
+        """Take no new job; running ones get `grace_s` seconds, then go back to the queue."""
+        await self._consumer.stop(grace_s=grace_s)
+
+    async def handle(self, queued: QueuedJob) -> Outcome:
+        """Run one queued job. Raises only CancelledError; every other ending is an Outcome."""
+        began = time.time()
+        self._app.metrics.queue_wait_seconds.labels(queued.queue).observe(max(0.0, began - queued.enqueued_at_s))
+        try:
+            job = await self._claim(queued)
+        except LostLock:
+            return Done()
+        except Unavailable as error:
+            return RetryLater(1.0, error.message)
+        except ChatwrightError as error:
+            return Failed(f"{error.code}: {error.message}")
+        if job is None:
+            return Done()
+        current = asyncio.current_task()
+        assert current is not None
+        self._running[job.id] = (job, current)
+        try:
+            with structlog.contextvars.bound_contextvars(tenant_id=job.scope.tenant_id, job_id=job.id):
+                return await self._perform(job)
+        finally:
+            self._running.pop(job.id, None)
+
+    async def _perform(self, job: Job) -> Outcome:
+        try:
+            return Done(await perform(self._app, job))
+        except LostLock as error:
+            _log.info("job.lost_lock", attempt=job.attempt, reason=error.message)
+            return Done()
+        except asyncio.CancelledError:
+            if await self._ended_by_cancel(job):
+                return Done()
+            raise
+        except ChatwrightError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - the one place for it: the job's row must still come to an end
+            _log.exception("job.crashed", job_type=job.type)
+            failure = ChatwrightError(f"an unexpected error: {type(error).__name__}")
+        try:
+            delay_s = await settle_failure(self._app, job, failure)
+        except LostLock:
+            return Done()
+        except ChatwrightError as error:
+            return RetryLater(1.0, error.message)
+        return Failed(failure.message) if delay_s is None else RetryLater(delay_s, failure.message)
+
+    async def _claim(self, queued: QueuedJob) -> Job | None:
+        """Begin an attempt on the row behind a queued job; None when there is nothing to do (any more)."""
+        job_id, generation = queued.data.get("job_id"), queued.data.get("generation")
+        tenant_id = queued.tenant_id
+        if not isinstance(job_id, str) or not isinstance(generation, int):
+            return await adopt(self._app, queued)
+        if not is_id(job_id) or not is_id(tenant_id):
+            return None
+        scope = Scope(tenant_id=TenantId(tenant_id))
+        async with self._app.db.transaction(scope) as db:
+            job = await jobs.claim(db, scope, JobId(job_id), generation=generation, lease_s=self._app.settings.lease_s)
+        if job is None and queued.type == JobType.CHAT_RESPONSE and queued.started > 1:
+            await announce_again(self._app, scope, JobId(job_id))
+        return job
+
+    async def _ended_by_cancel(self, job: Job) -> bool:
+        """Whether a cancelled task was cancelled for the visitor (its message has ended), not for the worker."""
+        current = asyncio.current_task()
+        if job.type is not JobType.CHAT_RESPONSE or current is None:
+            return False
+        try:
+            asked = await asyncio.shield(was_cancelled(self._app, job))
+        except ChatwrightError:
+            return False
+        if asked:
+            current.uncancel()
+        return asked
+
+    async def _keep_leases(self) -> None:
+        lease_s = self._app.settings.lease_s
+        while True:
+            await asyncio.sleep(lease_s / 3)
+            running = [str(job_id) for job_id in self._running]
+            if running:
+                async with self._app.db.operator() as db:
+                    await jobs.renew_leases(db, running, lease_s=lease_s)
+
+    async def _listen_for_cancels(self) -> None:
+        async for message_id in self._app.channel.cancels():
+            for job, task in list(self._running.values()):
+                if message_id is None:
+                    # Some notices may have been missed: ask PostgreSQL about each running message.
+                    if job.message_id is not None and await was_cancelled(self._app, job):
+                        task.cancel()
+                elif job.message_id == MessageId(message_id):
+                    task.cancel()
+
+    async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            with suppress(TimeoutError):
+                try:
+                    await work()
+                except ChatwrightError as error:
+                    _log.warning("worker.helper_failed", helper=work.__name__, error=error.message)
+            await asyncio.sleep(0.5)

@@ -1,0 +1,218 @@
+"""The ledger's writer: a row is opened before each provider call and closed after it, in grouped commits.
+
+Callers of one moment share one statement and one commit: while a group is on its way, the next one gathers. `open`
+returns when the row is committed; `close` returns at once and is retried until PostgreSQL took it, so a provider
+answer never waits for the books. What a killed process could not close, the sweeper settles.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import structlog
+
+from chatwright.adapters.postgres import Database
+from chatwright.domain.errors import ChatwrightError, Unavailable
+from chatwright.domain.ids import CallId, ChatbotId, ConversationId, MessageId, TenantId
+from chatwright.domain.providers import Usage
+from chatwright.features.budgets.pricing import price, price_book, warm_price_book
+from chatwright.features.budgets.store import CLOSE_CALLS, OPEN_CALLS
+
+_log = structlog.get_logger(__name__)
+_GROUP = 256
+_MAX_WAITING = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStart:
+    """A provider call about to be made. `reserved_nano` is its worst case, None when no price is known."""
+
+    id: CallId
+    tenant_id: TenantId
+    provider: str
+    model: str
+    chatbot_id: ChatbotId | None = None
+    conversation_id: ConversationId | None = None
+    message_id: MessageId | None = None
+    kind: str = "call"
+    purpose: str = "chat"
+    key_id: str | None = None
+    reserved_nano: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEnd:
+    """How a call ended: `ok`, `failed`, `cut` or `cancelled`, and what it used."""
+
+    id: CallId
+    state: str
+    provider: str
+    model: str
+    usage: Usage = field(default_factory=Usage)
+    error_class: str | None = None
+    upstream_status: int | None = None
+
+    @property
+    def cost_nano(self) -> int | None:
+        """None when no price is known. A failed call that used nothing costs nothing."""
+        if self.state == "failed" and not (self.usage.input_tokens or self.usage.output_tokens):
+            return 0
+        return price(self.provider, self.model, self.usage)
+
+
+class Ledger:
+    """One per process. Its two writers run inside `open_ledger`'s task group."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._opens = _Group(self._write_opens, keep=False)
+        self._closes = _Group(self._write_closes, keep=True)
+
+    async def open(self, call: CallStart) -> None:
+        """Commit the call's row. Raises Unavailable when PostgreSQL cannot take it: then the call must not be made."""
+        await self._opens.put(call)
+
+    def close(self, end: CallEnd) -> None:
+        """Hand over the call's end; it is written soon, and retried until written."""
+        self._closes.put_nowait(end)
+
+    async def flush(self, *, timeout_s: float = 5.0) -> bool:
+        """Wait until everything handed over is written. Returns False if time ran out."""
+        return await self._closes.drained(timeout_s)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._opens.run(), name="ledger-opens")
+            tasks.create_task(self._closes.run(), name="ledger-closes")
+
+    async def _write_opens(self, calls: list[CallStart]) -> None:
+        await self._db.operator_fetch(
+            OPEN_CALLS,
+            [call.id for call in calls],
+            [call.tenant_id for call in calls],
+            [call.chatbot_id for call in calls],
+            [call.conversation_id for call in calls],
+            [call.message_id for call in calls],
+            [call.kind for call in calls],
+            [call.purpose for call in calls],
+            [call.provider for call in calls],
+            [call.model for call in calls],
+            [call.key_id for call in calls],
+            [call.reserved_nano for call in calls],
+        )
+
+    async def _write_closes(self, ends: list[CallEnd]) -> None:
+        book = price_book()
+        costs = [end.cost_nano for end in ends]
+        await self._db.operator_fetch(
+            CLOSE_CALLS,
+            [end.id for end in ends],
+            [end.state for end in ends],
+            [end.error_class for end in ends],
+            [end.upstream_status for end in ends],
+            [end.model for end in ends],
+            [end.usage.input_tokens for end in ends],
+            [end.usage.cached_tokens for end in ends],
+            [end.usage.output_tokens for end in ends],
+            [end.usage.reasoning_tokens for end in ends],
+            costs,
+            [end.usage.estimated for end in ends],
+            [None if cost is None else book for cost in costs],
+        )
+
+
+@asynccontextmanager
+async def open_ledger(db: Database) -> AsyncGenerator[Ledger]:
+    """Run a ledger's writers; on leaving, what was handed over is written first (at most 5 s)."""
+    # Reading the price book takes 0.4 s: off the loop, and before the first visitor comes.
+    await asyncio.to_thread(warm_price_book)
+    ledger = Ledger(db)
+    writers = asyncio.create_task(ledger.run(), name="ledger")
+    try:
+        yield ledger
+    finally:
+        await ledger.flush()
+        writers.cancel()
+        await asyncio.wait({writers})
+
+
+class _Group:
+    """Gathers items while a write is on its way. `keep`: a failed group is retried, not reported."""
+
+    def __init__(self, write: Callable[[list[Any]], Awaitable[None]], *, keep: bool) -> None:
+        self._write = write
+        self._keep = keep
+        self._items: list[tuple[Any, asyncio.Future[None] | None]] = []
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def put(self, item: Any) -> None:
+        if len(self._items) >= _MAX_WAITING:
+            raise Unavailable("the ledger is behind; try again in a moment")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._items.append((item, done))
+        self._wake.set()
+        await done
+
+    def put_nowait(self, item: Any) -> None:
+        # Beyond the bound the row stays open and the sweeper settles it: memory stays bounded, the books too.
+        if len(self._items) < _MAX_WAITING:
+            self._items.append((item, None))
+            self._idle.clear()
+            self._wake.set()
+
+    async def drained(self, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._items:
+                group, self._items = self._items[:_GROUP], self._items[_GROUP:]
+                await self._write_group(group)
+            self._idle.set()
+
+    async def _write_group(self, group: list[tuple[Any, asyncio.Future[None] | None]]) -> None:
+        pause_s = 0.05
+        while True:
+            try:
+                await self._write([item for item, _ in group])
+            except (ChatwrightError, TimeoutError) as error:
+                if self._keep:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(1.0, pause_s * 2)
+                    continue
+                for _, done in group:
+                    if done is not None and not done.done():
+                        done.set_exception(error if isinstance(error, ChatwrightError) else _slow())
+                return
+            except asyncpg.PostgresError as error:
+                # One row that the database refuses (its tenant was just deleted) must not cost the others theirs.
+                if len(group) > 1:
+                    for one in group:
+                        await self._write_group([one])
+                    return
+                _log.error("ledger.row_refused", error=str(error))
+                done = group[0][1]
+                if done is not None and not done.done():
+                    done.set_exception(Unavailable("the ledger refused the call's row"))
+                return
+            for _, done in group:
+                if done is not None and not done.done():
+                    done.set_result(None)
+            return
+
+
+def _slow() -> Unavailable:
+    return Unavailable("PostgreSQL did not answer in time; try again in a moment")

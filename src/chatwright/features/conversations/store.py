@@ -1,0 +1,335 @@
+"""SQL of conversations and visitors' messages: accepting one, loading a turn, reading a transcript."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chatwright.adapters.postgres.pool import Connection
+from chatwright.domain.ids import ChatbotId, ConversationId, JobId, MessageId
+from chatwright.domain.providers import Turn
+from chatwright.domain.scope import Scope
+
+CREATE = """
+INSERT INTO conversations (id, tenant_id, chatbot_id, visitor_id, metadata) VALUES ($1, $2, $3, $4, $5)
+RETURNING created_at
+"""
+
+REMEMBER_KEY = """
+-- 24 h of exactly-once: a second sender waits here for the first one's commit, then gets no row.
+INSERT INTO idempotency_keys (tenant_id, key, body_hash, response) VALUES ($1, $2, $3, $4)
+ON CONFLICT (tenant_id, key) DO NOTHING
+RETURNING key
+"""
+
+RECALL_KEY = """
+SELECT body_hash, status, response FROM idempotency_keys WHERE tenant_id = $1 AND key = $2
+"""
+
+LOCK_AND_NUMBER = """
+-- The conversation's row lock orders its messages against each other and against their endings. It is a statement of
+-- its own: what follows must see what was committed while we waited for the lock.
+UPDATE conversations SET next_ordinal = next_ordinal + 1, updated_at = now()
+ WHERE tenant_id = $1 AND id = $2 AND ($3::uuid IS NULL OR chatbot_id = $3) AND ($4::text IS NULL OR visitor_id = $4)
+RETURNING chatbot_id, next_ordinal - 1 AS ordinal, (greatest(seq_base, last_seq) / 100000 + 1) * 100000 AS next_base
+"""
+
+ADD_MESSAGE = """
+-- Message and job in one statement. The job waits while an earlier message of the conversation is unanswered; whoever
+-- finishes that one queues this one.
+-- $1 tenant, $2 conversation, $3 chatbot, $4 ordinal, $5 message, $6 text, $7 metadata, $8 job, $9 type, $10 queue,
+-- $11 priority
+WITH message AS (
+    INSERT INTO messages (id, tenant_id, chatbot_id, conversation_id, ordinal, text, metadata)
+    VALUES ($5, $1, $3, $2, $4, $6, $7)
+    RETURNING id
+)
+INSERT INTO jobs (id, tenant_id, chatbot_id, type, queue, priority, state, message_id, conversation_id)
+SELECT $8, $1, $3, $9, $10, $11,
+       CASE WHEN EXISTS (SELECT FROM jobs earlier
+                          WHERE earlier.tenant_id = $1 AND earlier.conversation_id = $2
+                            AND earlier.type = $9 AND earlier.state IN ('waiting', 'queued', 'running'))
+            THEN 'waiting' ELSE 'queued' END,
+       id, $2
+  FROM message
+RETURNING state
+"""
+
+ASK_CANCEL = """
+UPDATE messages SET cancel_asked_at = coalesce(cancel_asked_at, now())
+ WHERE tenant_id = $1 AND id = $2 AND state = 'accepted'
+   AND ($3::text IS NULL OR EXISTS (SELECT FROM conversations c
+                                     WHERE c.tenant_id = $1 AND c.id = messages.conversation_id AND c.visitor_id = $3))
+RETURNING conversation_id
+"""
+
+MESSAGE_STATE = """
+SELECT m.state, m.conversation_id FROM messages m
+  JOIN conversations c ON c.tenant_id = m.tenant_id AND c.id = m.conversation_id
+ WHERE m.tenant_id = $1 AND m.id = $2 AND ($3::text IS NULL OR c.visitor_id = $3)
+"""
+
+LOAD_TURN = """
+SELECT m.text, m.ordinal, m.metadata, m.cancel_asked_at IS NOT NULL AS cancel_asked, c.visitor_id, c.seq_base,
+       (SELECT count(*) FROM calls k WHERE k.tenant_id = $1 AND k.message_id = $2 AND k.kind = 'call'
+           AND k.provider <> 'extractive') AS calls_made,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(h.text, h.answer) ORDER BY h.ordinal), '[]')
+          FROM (SELECT e.ordinal, e.text, a.text AS answer FROM messages e
+                  LEFT JOIN answers a ON a.tenant_id = $1 AND a.message_id = e.id
+                 WHERE e.tenant_id = $1 AND e.conversation_id = m.conversation_id AND e.ordinal < m.ordinal
+                 ORDER BY e.ordinal DESC LIMIT $3) h) AS history
+  FROM messages m JOIN conversations c ON c.tenant_id = m.tenant_id AND c.id = m.conversation_id
+ WHERE m.tenant_id = $1 AND m.id = $2
+"""
+
+GET = """
+SELECT id, chatbot_id, visitor_id, metadata, created_at, updated_at, last_seq FROM conversations
+ WHERE tenant_id = $1 AND id = $2 AND ($3::uuid IS NULL OR chatbot_id = $3) AND ($4::text IS NULL OR visitor_id = $4)
+"""
+
+LIST = """
+SELECT id, chatbot_id, visitor_id, metadata, created_at, updated_at, last_seq FROM conversations
+ WHERE tenant_id = $1 AND ($2::uuid IS NULL OR chatbot_id = $2) AND ($3::text IS NULL OR visitor_id = $3)
+   AND ($4::uuid IS NULL OR id < $4)
+ ORDER BY id DESC LIMIT $5
+"""
+
+TRANSCRIPT = """
+SELECT m.id AS message_id, m.ordinal, m.text, m.state, m.error_code, m.error_message, m.reading, m.metadata,
+       m.created_at, a.id AS answer_id, a.text AS answer_text, a.sources, a.animation, a.suggested_actions,
+       a.confidence, a.provider, a.model, a.input_tokens, a.cached_tokens, a.output_tokens, a.cost_nano, a.cached,
+       a.partial, a.chunk_count, a.processing_ms, a.created_at AS answered_at
+  FROM messages m LEFT JOIN answers a ON a.tenant_id = m.tenant_id AND a.message_id = m.id
+ WHERE m.tenant_id = $1 AND m.conversation_id = $2 AND m.ordinal > $3
+ ORDER BY m.ordinal LIMIT $4
+"""
+
+TEXTS = """
+SELECT m.text, a.text AS answer FROM messages m
+  LEFT JOIN answers a ON a.tenant_id = m.tenant_id AND a.message_id = m.id
+ WHERE m.tenant_id = $1 AND m.conversation_id = $2 ORDER BY m.ordinal LIMIT 500
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    id: ConversationId
+    chatbot_id: ChatbotId
+    visitor_id: str
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    last_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotentReceipt:
+    """What an earlier request under the same key left. `body_hash` tells whether it was the same request."""
+
+    body_hash: bytes
+    status: int | None
+    response: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """`next_base_seq`: where the event log goes on should it be gone, beyond every number given out before."""
+
+    job_state: str
+    chatbot_id: ChatbotId
+    ordinal: int
+    next_base_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedTurn:
+    """One message with its history: earlier texts and answers as turns, oldest first."""
+
+    text: str
+    ordinal: int
+    metadata: dict[str, Any]
+    visitor_id: str
+    history: tuple[Turn, ...]
+    calls_made: int
+    cancel_asked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptItem:
+    """One line of a transcript. `details` holds an answer's or message's further fields, ready for the wire."""
+
+    id: str
+    message_id: MessageId
+    role: str
+    text: str
+    state: str
+    ordinal: int
+    created_at: datetime
+    details: dict[str, Any]
+
+
+async def create_conversation(
+    db: Connection, scope: Scope, conversation_id: ConversationId, *, visitor_id: str, metadata: dict[str, Any]
+) -> Conversation:
+    """`scope.chatbot_id` names the chatbot."""
+    created_at = await db.fetchval(CREATE, conversation_id, scope.tenant_id, scope.chatbot_id, visitor_id, metadata)
+    assert scope.chatbot_id is not None
+    return Conversation(
+        id=conversation_id,
+        chatbot_id=scope.chatbot_id,
+        visitor_id=visitor_id,
+        metadata=metadata,
+        created_at=created_at,
+        updated_at=created_at,
+    )
+
+
+async def remember_key(
+    db: Connection, scope: Scope, key: str, body_hash: bytes, response: dict[str, Any]
+) -> IdempotentReceipt | None:
+    """Claim an idempotency key inside the caller's transaction. None: it is ours; else what the first request left."""
+    if await db.fetchval(REMEMBER_KEY, scope.tenant_id, key, body_hash, response) is not None:
+        return None
+    row = await db.fetchrow(RECALL_KEY, scope.tenant_id, key)
+    if row is None:  # the other transaction rolled back between the two statements
+        return await remember_key(db, scope, key, body_hash, response)
+    return IdempotentReceipt(body_hash=row["body_hash"], status=row["status"], response=row["response"])
+
+
+async def add_visitor_message(
+    db: Connection,
+    scope: Scope,
+    *,
+    conversation_id: ConversationId,
+    visitor_id: str | None,
+    message_id: MessageId,
+    text: str,
+    metadata: dict[str, Any],
+    job_id: JobId,
+    job_type: str,
+    queue: str,
+    priority: int,
+) -> StoredMessage | None:
+    """Store the message and its job. None for an unknown conversation, or another visitor's."""
+    locked = await db.fetchrow(LOCK_AND_NUMBER, scope.tenant_id, conversation_id, scope.chatbot_id, visitor_id)
+    if locked is None:
+        return None
+    chatbot_id, ordinal = locked["chatbot_id"], locked["ordinal"]
+    state = await db.fetchval(
+        ADD_MESSAGE, scope.tenant_id, conversation_id, chatbot_id, ordinal, message_id, text, metadata, job_id,
+        job_type, queue, priority,
+    )  # fmt: skip
+    return StoredMessage(
+        job_state=state,
+        chatbot_id=chatbot_id,
+        ordinal=ordinal,
+        next_base_seq=0 if ordinal == 1 else locked["next_base"],
+    )
+
+
+async def ask_cancel(
+    db: Connection, scope: Scope, message_id: MessageId, *, visitor_id: str | None
+) -> tuple[str, ConversationId] | None:
+    """Mark the message as to be cancelled. Returns (its state before, conversation), or None if it is unknown."""
+    row = await db.fetchrow(ASK_CANCEL, scope.tenant_id, message_id, visitor_id)
+    if row is not None:
+        return "accepted", row["conversation_id"]
+    row = await db.fetchrow(MESSAGE_STATE, scope.tenant_id, message_id, visitor_id)
+    return None if row is None else (row["state"], row["conversation_id"])
+
+
+async def load_turn(db: Connection, scope: Scope, message_id: MessageId, *, history: int) -> LoadedTurn | None:
+    """Load a message with up to `history` earlier ones of its conversation."""
+    row = await db.fetchrow(LOAD_TURN, scope.tenant_id, message_id, history)
+    if row is None:
+        return None
+    turns: list[Turn] = []
+    for text, answer in row["history"]:
+        turns.append(Turn("user", text))
+        if answer:
+            turns.append(Turn("assistant", answer))
+    return LoadedTurn(
+        text=row["text"],
+        ordinal=row["ordinal"],
+        metadata=row["metadata"],
+        visitor_id=row["visitor_id"],
+        history=tuple(turns),
+        calls_made=row["calls_made"],
+        cancel_asked=row["cancel_asked"],
+    )
+
+
+async def get_conversation(
+    db: Connection, scope: Scope, conversation_id: ConversationId, *, visitor_id: str | None = None
+) -> Conversation | None:
+    row = await db.fetchrow(GET, scope.tenant_id, conversation_id, scope.chatbot_id, visitor_id)
+    return None if row is None else Conversation(**row)
+
+
+async def list_conversations(
+    db: Connection,
+    scope: Scope,
+    *,
+    chatbot_id: ChatbotId | None = None,
+    visitor_id: str | None = None,
+    after: str | None = None,
+    limit: int = 50,
+) -> list[Conversation]:
+    """One page, newest first; `after` is the last id of the page before."""
+    rows = await db.fetch(LIST, scope.tenant_id, chatbot_id or scope.chatbot_id, visitor_id, after, limit)
+    return [Conversation(**row) for row in rows]
+
+
+async def list_transcript(
+    db: Connection, scope: Scope, conversation_id: ConversationId, *, after: int = 0, limit: int = 100
+) -> list[TranscriptItem]:
+    """Messages after ordinal `after`, each followed by its answer, in order; at most `limit` messages."""
+    items: list[TranscriptItem] = []
+    for row in await db.fetch(TRANSCRIPT, scope.tenant_id, conversation_id, after, limit):
+        message_id = row["message_id"]
+        details = {key: row[key] for key in ("error_code", "error_message", "reading", "metadata")}
+        items.append(
+            TranscriptItem(
+                id=message_id,
+                message_id=message_id,
+                role="visitor",
+                text=row["text"],
+                state=row["state"],
+                ordinal=row["ordinal"],
+                created_at=row["created_at"],
+                details=details,
+            )
+        )
+        if row["answer_id"] is None:
+            continue
+        details = {
+            key: row[key]
+            for key in (
+                "sources", "animation", "suggested_actions", "confidence", "provider", "model", "cost_nano", "cached",
+                "partial", "chunk_count", "processing_ms",
+            )
+        }  # fmt: skip
+        details["usage"] = {key: row[key] for key in ("input_tokens", "cached_tokens", "output_tokens")}
+        items.append(
+            TranscriptItem(
+                id=row["answer_id"],
+                message_id=message_id,
+                role="assistant",
+                text=row["answer_text"],
+                state=row["state"],
+                ordinal=row["ordinal"],
+                created_at=row["answered_at"],
+                details=details,
+            )
+        )
+    return items
+
+
+async def load_texts(db: Connection, scope: Scope, conversation_id: ConversationId) -> Sequence[Turn]:
+    """Every text of a conversation as turns, oldest first (at most 500 messages)."""
+    turns: list[Turn] = []
+    for row in await db.fetch(TEXTS, scope.tenant_id, conversation_id):
+        turns.append(Turn("user", row["text"]))
+        if row["answer"]:
+            turns.append(Turn("assistant", row["answer"]))
+    return turns

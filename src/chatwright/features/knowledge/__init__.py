@@ -1,0 +1,56 @@
+"""Documents, chunking, vector search, and which passages probably answer a question."""
+
+from chatwright.features.knowledge.blocks import clean, media_type_of
+from chatwright.features.knowledge.chunking import Chunk, chunk_document, document_title
+from chatwright.features.knowledge.rules import CANDIDATES, Hit, best_quote, choose_sources, rank
+from chatwright.features.knowledge.store import (
+    Document,
+    DocumentState,
+    KnowledgeBase,
+    Vector,
+    chunk_hashes,
+    content_hash,
+    create_document,
+    create_knowledge_base,
+    delete_document,
+    delete_knowledge_base,
+    get_document,
+    get_document_text,
+    get_knowledge_base,
+    list_documents,
+    list_knowledge_bases,
+    replace_chunks,
+    search,
+    set_document_state,
+)
+
+__all__ = [
+    "CANDIDATES",
+    "Chunk",
+    "Document",
+    "DocumentState",
+    "Hit",
+    "KnowledgeBase",
+    "Vector",
+    "best_quote",
+    "choose_sources",
+    "chunk_document",
+    "chunk_hashes",
+    "clean",
+    "content_hash",
+    "create_document",
+    "create_knowledge_base",
+    "delete_document",
+    "delete_knowledge_base",
+    "document_title",
+    "get_document",
+    "get_document_text",
+    "get_knowledge_base",
+    "list_documents",
+    "list_knowledge_bases",
+    "media_type_of",
+    "rank",
+    "replace_chunks",
+    "search",
+    "set_document_state",
+]

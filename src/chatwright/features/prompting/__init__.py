@@ -1,0 +1,5 @@
+"""Turn and knowledge -> prompt, within a token budget."""
+
+from chatwright.features.prompting.rules import DEFAULT_NO_ANSWER, build, estimate_tokens
+
+__all__ = ["DEFAULT_NO_ANSWER", "build", "estimate_tokens"]

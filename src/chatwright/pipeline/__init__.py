@@ -1,0 +1,1 @@
+"""The flows: the only floor where features meet. Each reads top to bottom."""

@@ -1,0 +1,243 @@
+"""A visitor's message comes in: inspected, committed, told to the followers, queued. Also its cancellation.
+
+When `accept` returns, message and job stand in PostgreSQL. Event log and queue are hints that follow the commit: when
+Valkey is away the sweeper makes them good.
+"""
+
+import hashlib
+import time
+from typing import Any
+
+import structlog
+
+from chatwright.adapters.queue import route
+from chatwright.domain.chatbot import Chatbot
+from chatwright.domain.errors import (
+    BadRequest,
+    ChatwrightError,
+    Conflict,
+    LostLock,
+    NotFound,
+    PayloadTooLarge,
+    Unavailable,
+)
+from chatwright.domain.events import MessageAccepted, StreamError, encode
+from chatwright.domain.ids import ConversationId, JobId, MessageId, is_id, new_id
+from chatwright.domain.jobs import JobType
+from chatwright.domain.messages import Accepted, Draft, MessageState
+from chatwright.domain.scope import Scope
+from chatwright.features import conversations, jobs
+from chatwright.pipeline.enqueue import enqueue, enqueue_row
+from chatwright.pipeline.services import Services
+
+_log = structlog.get_logger(__name__)
+
+
+async def start_conversation(
+    app: Services, scope: Scope, chatbot: Chatbot, *, visitor_id: str | None, metadata: dict[str, Any]
+) -> conversations.Conversation:
+    """Open an empty conversation with `chatbot`; without a `visitor_id` the visitor is new and gets one."""
+    del scope  # the chatbot was found under it and carries its own
+    async with app.db.transaction(chatbot.scope) as db:
+        return await conversations.create_conversation(
+            db, chatbot.scope, ConversationId(new_id()), visitor_id=visitor_id or new_id(), metadata=metadata
+        )
+
+
+async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
+    """Commit one visitor message with its job, then tell and queue it.
+
+    Raises BadRequest or PayloadTooLarge for a text that cannot be taken, NotFound for a conversation that is not the
+    caller's, Conflict when the same `client_message_id` came with another text, Unavailable when PostgreSQL is away.
+    """
+    text = inspect(draft.text, max_chars=app.settings.max_text_chars)
+    is_new = draft.conversation_id is None
+    accepted = Accepted(
+        message_id=MessageId(new_id()),
+        conversation_id=draft.conversation_id or ConversationId(new_id()),
+        job_id=JobId(new_id()),
+        ordinal=0,
+    )
+    if not is_id(accepted.conversation_id):
+        raise NotFound("no such conversation")
+    queue = route(JobType.CHAT_RESPONSE, draft.priority)
+
+    async with app.db.transaction(scope) as db:
+        if draft.client_message_id is not None:
+            earlier = await _claim_key(db, scope, draft, text, accepted)
+            if earlier is not None:
+                return earlier
+        if is_new:
+            if draft.chatbot_id is None:
+                raise BadRequest("name a conversation or a chatbot", param="conversation_id")
+            await conversations.create_conversation(
+                db,
+                Scope(tenant_id=scope.tenant_id, chatbot_id=draft.chatbot_id),
+                accepted.conversation_id,
+                visitor_id=draft.visitor_id or new_id(),
+                metadata={},
+            )
+        stored = await conversations.add_visitor_message(
+            db,
+            scope,
+            conversation_id=accepted.conversation_id,
+            visitor_id=draft.visitor_id,
+            message_id=accepted.message_id,
+            text=text,
+            metadata=draft.metadata,
+            job_id=accepted.job_id,
+            job_type=JobType.CHAT_RESPONSE,
+            queue=queue,
+            priority=draft.priority,
+        )
+        if stored is None:
+            raise NotFound("no such conversation")
+
+    seq = await _tell(app, scope, draft, accepted, stored.next_base_seq)
+    if stored.job_state == "queued":
+        await enqueue(
+            app,
+            scope,
+            job_id=accepted.job_id,
+            job_type=JobType.CHAT_RESPONSE,
+            queue=queue,
+            priority=draft.priority,
+            generation=1,
+        )
+    return Accepted(
+        message_id=accepted.message_id,
+        conversation_id=accepted.conversation_id,
+        job_id=accepted.job_id,
+        ordinal=stored.ordinal,
+        seq=seq,
+    )
+
+
+def inspect(text: str, *, max_chars: int) -> str:
+    """Refuse what no later part can take; return the text to store.
+
+    Raises BadRequest for NUL, lone surrogates or an empty text, PayloadTooLarge beyond `max_chars` characters.
+    """
+    if len(text) > max_chars:
+        raise PayloadTooLarge(f"the text has {len(text)} characters; at most {max_chars} are taken", param="text")
+    if "\x00" in text:
+        raise BadRequest("the text holds a NUL character; remove it", param="text")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise BadRequest(
+                "the text holds a lone surrogate, which is no character; remove it", param="text"
+            ) from None
+    if not text.strip():
+        raise BadRequest("the text is empty", param="text")
+    return text
+
+
+async def cancel(app: Services, scope: Scope, message_id: MessageId, *, visitor_id: str | None) -> MessageState:
+    """Stop the answer to a message. A queued one ends at once; a running one is stopped by its worker within moments.
+
+    Returns the message's state now: `accepted` means its worker was told. Raises NotFound. Calling it again is safe.
+    """
+    if not is_id(message_id):
+        raise NotFound("no such message")
+    async with app.db.transaction(scope) as db:
+        asked = await conversations.ask_cancel(db, scope, message_id, visitor_id=visitor_id)
+        if asked is None:
+            raise NotFound("no such message")
+        state, conversation_id = asked
+        if state != "accepted":
+            return MessageState(state)
+        await conversations.lock_conversation(db, scope, conversation_id, last_seq=0)
+        job = await jobs.cancel_unstarted(db, scope, message_id)
+        following = None
+        if job is not None:
+            await conversations.set_terminal(
+                db,
+                scope,
+                conversations.Finished(
+                    message_id=message_id,
+                    conversation_id=conversation_id,
+                    state=MessageState.CANCELLED,
+                    error_code="cancelled",
+                    error_message="the answer was cancelled before it began",
+                ),
+            )
+            following = await conversations.next_waiting(db, scope, conversation_id)
+    try:
+        if job is None:
+            await app.channel.publish_cancel(message_id)
+            return MessageState.ACCEPTED
+        event = StreamError(code="cancelled", message="the answer was cancelled", retriable=False)
+        await app.log.append(
+            scope.tenant_id,
+            conversation_id,
+            message_id=message_id,
+            attempt=max(1, job["attempt"]),
+            events=[
+                encode(
+                    event,
+                    conversation_id=conversation_id,
+                    message_id=message_id,
+                    stream_id=message_id,
+                    ts=time.time(),
+                )
+            ],
+            terminal=True,
+        )
+    except (Unavailable, LostLock) as error:
+        _log.warning("cancel.not_told", message_id=message_id, error=error.message)
+    if following is not None:
+        await enqueue_row(app, scope, following)
+    return MessageState.CANCELLED if job is not None else MessageState.ACCEPTED
+
+
+async def _claim_key(db: Any, scope: Scope, draft: Draft, text: str, accepted: Accepted) -> Accepted | None:
+    """None: the key is ours now. Else the receipt of the earlier, equal request."""
+    assert draft.client_message_id is not None
+    digest = hashlib.sha256(f"{draft.conversation_id or draft.chatbot_id}\n{text}".encode()).digest()
+    receipt = {
+        "message_id": accepted.message_id,
+        "conversation_id": accepted.conversation_id,
+        "job_id": accepted.job_id,
+    }
+    earlier = await conversations.remember_key(
+        db, scope, f"message:{draft.visitor_id or ''}:{draft.client_message_id}", digest, receipt
+    )
+    if earlier is None:
+        return None
+    if earlier.body_hash != digest or earlier.response is None:
+        raise Conflict("this client_message_id was used for another message; use a new one", param="client_message_id")
+    return Accepted(
+        message_id=earlier.response["message_id"],
+        conversation_id=earlier.response["conversation_id"],
+        job_id=earlier.response["job_id"],
+        ordinal=0,
+        replayed=True,
+    )
+
+
+async def _tell(app: Services, scope: Scope, draft: Draft, accepted: Accepted, base_seq: int) -> int | None:
+    event = encode(
+        MessageAccepted(client_message_id=draft.client_message_id),
+        conversation_id=accepted.conversation_id,
+        message_id=accepted.message_id,
+        stream_id=accepted.stream_id,
+        ts=time.time(),
+    )
+    try:
+        seq = await app.log.append(
+            scope.tenant_id,
+            accepted.conversation_id,
+            message_id=accepted.message_id,
+            attempt=1,
+            events=[event],
+            base_seq=base_seq,
+        )
+        if base_seq and seq == base_seq + 1:  # the log was gone and began anew
+            async with app.db.transaction(scope) as db:
+                await conversations.raise_seq_base(db, scope, accepted.conversation_id, to=base_seq)
+    except (TimeoutError, ChatwrightError) as error:
+        _log.warning("accept.not_told", message_id=accepted.message_id, error=str(error))
+        return None
+    return seq

@@ -1,0 +1,235 @@
+"""A chat job becomes an answer: turn, knowledge, prompt, provider, stream, books, ending. Read top to bottom.
+
+Every write names the attempt that the worker holds. A worker that lost its lock changes no message, answer or stream
+row; its own provider call is still closed in the books.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from chatwright.domain.chatbot import Chatbot
+from chatwright.domain.errors import Cancelled, DeadlineExceeded, NotFound, Unavailable
+from chatwright.domain.events import StreamReset, StreamStart
+from chatwright.domain.ids import AnswerId, new_id
+from chatwright.domain.jobs import Job
+from chatwright.domain.messages import Answer, MessageState
+from chatwright.domain.providers import Prompt, Source
+from chatwright.domain.reading import Reading
+from chatwright.features import analysis, animation, conversations, prompting
+from chatwright.features.routing import ProviderRun
+from chatwright.pipeline.ending import Ending, end_message
+from chatwright.pipeline.knowledge import find_sources
+from chatwright.pipeline.services import Services
+from chatwright.pipeline.stream import ConversationSink, Progress, relay
+from chatwright.pipeline.targets import EXTRACTIVE, CallBooks, targets_for
+from chatwright.pipeline.turns import open_sink, was_cancelled
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """What this attempt has come to; an early ending reads it."""
+
+    job: Job
+    sink: ConversationSink
+    began: float
+    progress: Progress = field(default_factory=Progress)
+    chatbot: Chatbot | None = None
+    reading: Reading | None = None
+    sources: tuple[Source, ...] = ()
+    run: ProviderRun | None = None
+    books: CallBooks | None = None
+
+
+async def answer(app: Services, job: Job) -> None:
+    """Answer the message of a claimed `chat_response` job and end it, well or badly.
+
+    Raises LostLock having changed nothing; ProviderError or Unavailable with the message still open (nothing visible
+    was said: the caller decides on another attempt); CancelledError when the worker itself is stopped.
+    """
+    attempt = _Attempt(job=job, sink=open_sink(app, job), began=time.time())
+    try:
+        async with asyncio.timeout(_time_left_s(app, job)):
+            await _answer(app, attempt)
+    except TimeoutError:
+        error = DeadlineExceeded("the answer took longer than it may; its text so far was kept")
+        await _end(app, attempt, Ending(state=MessageState.FAILED, error=error, dead_letter=True, retriable=True))
+    except asyncio.CancelledError:
+        # Shielded: whoever cancelled us must not cut the ending in half. Bounded by the store's own time-outs.
+        await asyncio.shield(_end_if_cancelled(app, attempt))
+        raise
+
+
+async def _answer(app: Services, attempt: _Attempt) -> None:
+    job = attempt.job
+    chatbot, turn = await asyncio.gather(_load_chatbot(app, job), _load_turn(app, job))
+    attempt.chatbot = chatbot
+    attempt.reading = analysis.read(turn.text)
+
+    # The fence goes up in the event log while knowledge is looked up: neither needs the other.
+    _, attempt.sources = await asyncio.gather(_start_stream(attempt, chatbot), find_sources(app, chatbot, turn.text))
+    prompt = _build_prompt(app, chatbot, turn, attempt.sources)
+    attempt.books = CallBooks(
+        app,
+        job.scope,
+        prompt_tokens=sum(prompting.estimate_tokens(part.content) for part in prompt.turns),
+        max_output_tokens=chatbot.max_tokens,
+        conversation_id=job.conversation_id,
+        message_id=job.message_id,
+    )
+    attempt.run = ProviderRun(
+        targets_for(app, chatbot, attempt.sources),
+        prompt,
+        attempt.books,
+        max_calls=app.settings.max_provider_calls - turn.calls_made,
+    )
+    relayed = await relay(
+        attempt.run.deltas(), attempt.sink, coalesce_s=app.settings.coalesce_s, progress=attempt.progress
+    )
+    _measure_first_text(app, attempt)
+    if relayed.error is None:
+        await _end(app, attempt, Ending(state=MessageState.ANSWERED))
+    elif attempt.progress.text:
+        # Visible text was sent: it stays as a partial answer, and no second model is spliced on.
+        await _end(app, attempt, Ending(state=MessageState.FAILED, error=relayed.error, retriable=True))
+    else:
+        raise relayed.error
+
+
+async def _end(app: Services, attempt: _Attempt, ending: Ending) -> None:
+    """Complete the ending with what the attempt has, store and tell it."""
+    answer = _answer_of(attempt, partial=ending.state is not MessageState.ANSWERED)
+    ending = Ending(
+        state=ending.state,
+        answer=answer,
+        reading=attempt.reading,
+        error=ending.error,
+        dead_letter=ending.dead_letter,
+        retriable=ending.retriable,
+    )
+    await end_message(app, attempt.job, ending, last_seq=attempt.sink.last_seq)
+    if answer is None:
+        return
+    tenant = app.metrics.tenant(attempt.job.scope.tenant_id)
+    model = answer.model if answer.cost_nano is not None else "other"
+    app.metrics.processing_seconds.labels(tenant, answer.provider, model, attempt.job.type).observe(
+        time.time() - attempt.began
+    )
+    _log.info(
+        "answer.finished",
+        state=ending.state.value,
+        provider=answer.provider,
+        model=answer.model,
+        attempts=attempt.run.attempts if attempt.run else 0,
+        input_tokens=answer.usage.input_tokens,
+        output_tokens=answer.usage.output_tokens,
+        cost_nano=answer.cost_nano,
+        took_ms=answer.processing_ms,
+    )
+
+
+async def _end_if_cancelled(app: Services, attempt: _Attempt) -> None:
+    """End the message if its cancellation was asked for; if only this worker stops, leave it to the next attempt."""
+    if await was_cancelled(app, attempt.job):
+        error = Cancelled("the answer was cancelled; its text so far was kept")
+        await _end(app, attempt, Ending(state=MessageState.CANCELLED, error=error))
+
+
+def _answer_of(attempt: _Attempt, *, partial: bool) -> Answer | None:
+    """The answer row, or None when a bad ending has no text to keep."""
+    job, progress, run = attempt.job, attempt.progress, attempt.run
+    if (partial and not progress.text) or run is None or run.route is None or attempt.books is None:
+        return None
+    assert job.message_id is not None
+    assert job.conversation_id is not None
+    reading = attempt.reading
+    return Answer(
+        id=AnswerId(new_id()),
+        message_id=job.message_id,
+        conversation_id=job.conversation_id,
+        text=progress.text,
+        provider=run.route.provider,
+        model=progress.model or run.route.model,
+        sources=_cited(attempt.sources, progress.text, run.route.provider),
+        animation=animation.choose(
+            job.message_id,
+            intent=reading.intent if reading else None,
+            sentiment=reading.sentiment if reading else None,
+            animation_set=attempt.chatbot.animation_set if attempt.chatbot else None,
+        ),
+        usage=attempt.books.usage,
+        cost_nano=attempt.books.cost_nano,
+        cached="bypass",  # no cache is asked yet
+        partial=partial,
+        chunk_count=progress.chunks,
+        processing_ms=round((time.time() - attempt.began) * 1000),
+    )
+
+
+def _cited(sources: tuple[Source, ...], text: str, provider: str) -> tuple[Source, ...]:
+    """The sources that the text cites. A model that cites none was still given them: then all are shown; the
+    extractive provider that quotes none said that it doesn't know."""
+    cited = tuple(source for source in sources if f"[{source.n}]" in text)
+    return cited or (() if provider == EXTRACTIVE else sources)
+
+
+async def _start_stream(attempt: _Attempt, chatbot: Chatbot) -> None:
+    """Raise the attempt's fence in the event log. A Valkey that is away stops nothing: followers are told later."""
+    start = StreamStart(chatbot_id=chatbot.id, animation=animation.while_streaming(0, chatbot.animation_set))
+    with suppress(Unavailable):
+        await (attempt.sink.send(start) if attempt.job.attempt == 1 else attempt.sink.send(StreamReset(), start))
+
+
+async def _load_chatbot(app: Services, job: Job) -> Chatbot:
+    if job.scope.chatbot_id is None:
+        raise NotFound("the job names no chatbot")
+    return await app.chatbots.get(job.scope, job.scope.chatbot_id)
+
+
+async def _load_turn(app: Services, job: Job) -> conversations.LoadedTurn:
+    assert job.message_id is not None
+    async with app.db.transaction(job.scope) as db:
+        turn = await conversations.load_turn(db, job.scope, job.message_id, history=app.settings.context_messages)
+    if turn is None:
+        raise NotFound("the message is gone")
+    return turn
+
+
+def _build_prompt(
+    app: Services, chatbot: Chatbot, turn: conversations.LoadedTurn, sources: tuple[Source, ...]
+) -> Prompt:
+    return prompting.build(
+        question=turn.text,
+        history=turn.history,
+        sources=sources,
+        name=chatbot.name,
+        system_prompt=chatbot.system_prompt,
+        personality=chatbot.personality,
+        with_knowledge=bool(sources),
+        temperature=chatbot.temperature,
+        max_tokens=chatbot.max_tokens,
+        room_tokens=app.settings.room_tokens,
+        no_answer_text=chatbot.no_answer_text,
+    )
+
+
+def _time_left_s(app: Services, job: Job) -> float:
+    """Seconds until this answer's deadline: counted from its first attempt, over all of them."""
+    deadline = job.started_at_s + app.settings.answer_deadline_s
+    if job.deadline_at_s is not None:
+        deadline = min(deadline, job.deadline_at_s)
+    return max(0.0, deadline - time.time())
+
+
+def _measure_first_text(app: Services, attempt: _Attempt) -> None:
+    route = attempt.run.route if attempt.run else None
+    if route is not None and attempt.progress.first_text_at_s is not None:
+        tenant = app.metrics.tenant(attempt.job.scope.tenant_id)
+        app.metrics.first_token_seconds.labels(tenant, route.provider, "queued").observe(
+            max(0.0, time.time() - (time.monotonic() - attempt.progress.first_text_at_s) - attempt.job.created_at_s)
+        )

@@ -1,0 +1,251 @@
+"""The demo: one tenant with one chatbot that knows chatwright's own documentation. Called by `up` at every start.
+
+Seeding twice changes nothing that its owner has touched: texts are compared with what is stored, a chain or key that
+was changed stays. Documents go the same way as anybody's, through the queue and a worker.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from chatwright.domain.chatbot import Chatbot, ProviderLink
+from chatwright.domain.errors import Conflict, Unauthenticated, Unavailable
+from chatwright.domain.ids import KnowledgeBaseId, TenantId
+from chatwright.domain.scope import Scope
+from chatwright.features import credentials, knowledge, tenancy
+from chatwright.features.tenancy import NewChatbot
+from chatwright.pipeline import manage
+from chatwright.pipeline.services import Services
+from chatwright.pipeline.submit import add_document
+
+TENANT_ID = TenantId("00000000-0000-7000-8000-00000000d3e0")  # fixed, so that every start finds the same one
+SLUG = "demo"
+_ACTOR = "setup"
+_INDEX_WITHIN_S = 240.0
+_EXTRACTIVE = ProviderLink(provider="extractive", model="extractive")
+
+GREETING = "Hello! I know chatwright's documentation. Ask me how something works, and I answer with my sources."
+QUESTIONS = (
+    "How do I teach a chatbot my own documents?",
+    "Which language model providers can I use?",
+    "What happens to a message when a worker dies?",
+    "How are tenants kept apart from each other?",
+)
+SYSTEM_PROMPT = (
+    "You are the help desk of chatwright, a self-hosted AI chat pipeline. Answer from the sources you are given, "
+    "briefly and concretely, and name commands exactly. When the sources do not say it, say that you do not know."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoDocument:
+    """One page of the documentation; the title is how a later start finds it again."""
+
+    title: str
+    text: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoAccess:
+    """What a script needs to use the demo. `made_key` is True if `tenant_key` was made just now."""
+
+    tenant_id: str
+    tenant_key: str = field(repr=False)
+    chatbot: str
+    widget_id: str
+    made_key: bool
+
+
+async def seed(
+    app: Services, *, tenant_key: str, base_url: str, documents: Sequence[DemoDocument], tell: Callable[[str], None]
+) -> DemoAccess:
+    """Make or refresh the demo; returns when its chatbot can answer.
+
+    `tenant_key` is the key of an earlier start, "" if there is none; one that no longer works is replaced. Raises
+    Unavailable when a server is away or no worker indexes the documents in time.
+    """
+    key = await _ensure_tenant(app, tenant_key)
+    scope = Scope(tenant_id=TENANT_ID)
+    chatbot = await _ensure_chatbot(app, scope, base_url)
+    assert chatbot.knowledge_base_id is not None
+    await _ensure_documents(app, scope, chatbot.knowledge_base_id, documents, tell)
+    return DemoAccess(
+        tenant_id=TENANT_ID,
+        tenant_key=key,
+        chatbot=chatbot.slug,
+        widget_id=chatbot.widget_id,
+        made_key=key != tenant_key,
+    )
+
+
+async def ensure_admin_key(app: Services, admin_key: str) -> str:
+    """Return `admin_key` if it is a platform key that works, else a new one."""
+    if admin_key:
+        try:
+            identity = await app.keys.authenticate(admin_key)
+        except Unauthenticated:
+            pass
+        else:
+            if identity.tenant_id is None:
+                return admin_key
+    return (await manage.create_key(app, None, actor=_ACTOR, name="made by `chatwright up`")).secret
+
+
+def documentation_folder() -> Path | None:
+    """The folder with README.md and docs/: the checkout that we run in, or the installed package's own copy."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package.parents[1], package / "documentation"):
+        if (folder / "README.md").is_file() and (folder / "docs").is_dir():
+            return folder
+    return None
+
+
+def load_documentation() -> list[DemoDocument]:
+    """The README and every page of docs/, each with its address on this server; empty if they were not shipped."""
+    folder = documentation_folder()
+    if folder is None:
+        return []
+    found: list[DemoDocument] = []
+    for file in (folder / "README.md", *sorted((folder / "docs").rglob("*.md"))):
+        text = file.read_text("utf-8")
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        title = next((line[2:].strip() for line in text.splitlines() if line.startswith("# ")), name)
+        if any(page.title == title for page in found):
+            title = f"{title} ({name})"
+        if text.strip():
+            found.append(DemoDocument(title=title[:200], text=text, url=_guide(name)))
+    return found
+
+
+def _guide(name: str) -> str | None:
+    """Where the API shows a page of docs/."""
+    if not name.startswith("docs/"):
+        return None
+    page = name.removeprefix("docs/")
+    return "/guide" if page == "README" else f"/guide/{page}"
+
+
+async def _ensure_tenant(app: Services, tenant_key: str) -> str:
+    """Make the tenant if it is not there; returns a key of it that works."""
+    if tenant_key:
+        try:
+            identity = await app.keys.authenticate(tenant_key)
+        except Unauthenticated:
+            pass
+        else:
+            if identity.tenant_id == TENANT_ID:
+                return tenant_key
+    try:
+        _, made = await manage.create_tenant(app, actor=_ACTOR, name="Demo", tenant_id=TENANT_ID)
+    except Conflict:
+        made = await manage.create_key(app, Scope(tenant_id=TENANT_ID), actor=_ACTOR, name="made by `chatwright up`")
+    return made.secret
+
+
+async def _ensure_chatbot(app: Services, scope: Scope, base_url: str) -> Chatbot:
+    chain, origins = _chain(app), _origins(base_url)
+    async with app.db.transaction(scope) as db:
+        chatbot = await tenancy.get_chatbot(db, scope, SLUG)
+    if chatbot is None:
+        new = NewChatbot(
+            name="Demo",
+            slug=SLUG,
+            widget_id=credentials.new_widget_id(),
+            providers=chain,
+            system_prompt=SYSTEM_PROMPT,
+            personality="Friendly, clear, to the point.",
+            temperature=0.2,
+            allowed_origins=origins,
+            greeting=GREETING,
+            suggested_questions=QUESTIONS,
+        )
+        try:
+            return await manage.create_chatbot(app, scope, new, actor=_ACTOR)
+        except Conflict:  # another machine seeds the same database
+            return await app.chatbots.get(scope, SLUG)
+    changes: dict[str, object] = {}
+    if chatbot.providers != chain and _is_ours(chatbot.providers):
+        changes["providers"] = chain
+    missing = tuple(origin for origin in origins if origin not in chatbot.allowed_origins)
+    if missing:
+        changes["allowed_origins"] = (*chatbot.allowed_origins, *missing)
+    if changes:
+        return await manage.patch_chatbot(app, scope, SLUG, changes, actor=_ACTOR)
+    return chatbot
+
+
+def _chain(app: Services) -> tuple[ProviderLink, ...]:
+    """The LLM where the operator set one up, the knowledge base's own words behind it. Keys stay with the process."""
+    openai = app.platform_providers.get("openai")
+    if openai is None:
+        return (_EXTRACTIVE,)
+    return (ProviderLink(provider="openai", model=openai.default_model), _EXTRACTIVE)
+
+
+def _is_ours(chain: tuple[ProviderLink, ...]) -> bool:
+    """Whether a chain looks as seeding leaves it; any other is its owner's."""
+    ours = all(link.base_url is None and link.key_id is None for link in chain)
+    return ours and [link.provider for link in chain] in (["extractive"], ["openai", "extractive"])
+
+
+def _origins(base_url: str) -> tuple[str, ...]:
+    parts = urlsplit(base_url)
+    port = f":{parts.port}" if parts.port else ""
+    local = tuple(f"http://{host}{port}" for host in ("127.0.0.1", "localhost"))
+    own = f"{parts.scheme}://{parts.hostname}{port}"
+    return (own, *(origin for origin in local if origin != own))
+
+
+async def _ensure_documents(
+    app: Services,
+    scope: Scope,
+    knowledge_base_id: KnowledgeBaseId,
+    documents: Sequence[DemoDocument],
+    tell: Callable[[str], None],
+) -> None:
+    """Add what is new or changed, take out what is gone, wait until all is indexed."""
+    async with app.db.transaction(scope) as db:
+        stored = {page.title: page for page in await knowledge.list_documents(db, scope, knowledge_base_id, after=None, limit=1000)}
+    wanted = {document.title: document for document in documents}
+    for title, page in stored.items():
+        document = wanted.get(title)
+        if (
+            document is not None
+            and page.state != "failed"
+            and page.content_hash == knowledge.content_hash(document.text)
+        ):
+            del wanted[title]
+            continue
+        async with app.db.transaction(scope) as db:
+            await knowledge.delete_document(db, scope, page.id)
+    for document in wanted.values():
+        await add_document(
+            app,
+            scope,
+            knowledge_base_id,
+            title=document.title,
+            text=document.text,
+            url=None,
+            media_type="text/markdown",
+        )
+    await _wait_indexed(app, scope, knowledge_base_id, tell)
+
+
+async def _wait_indexed(
+    app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId, tell: Callable[[str], None]
+) -> None:
+    give_up_at = time.monotonic() + _INDEX_WITHIN_S
+    while True:
+        async with app.db.transaction(scope) as db:
+            pages = await knowledge.list_documents(db, scope, knowledge_base_id, after=None, limit=1000)
+        open_pages = [page for page in pages if page.state in ("queued", "indexing")]
+        if not open_pages:
+            return
+        if time.monotonic() > give_up_at:
+            raise Unavailable(f"{len(open_pages)} pages were not indexed in time; does a worker run?")
+        tell(f"reading the documentation: {len(pages) - len(open_pages)} of {len(pages)} pages")
+        await asyncio.sleep(0.1)

@@ -1,0 +1,187 @@
+"""How a message ends: stored once under its attempt's fence, then told to whoever follows, then the next one is let go.
+
+PostgreSQL first: a crash after the commit leaves a stream without its last event, which the next look at the job
+(`announce_again`) makes good.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from chatwright.domain.errors import ChatwrightError, LostLock, Unavailable
+from chatwright.domain.events import StreamComplete, StreamError, complete_event, encode
+from chatwright.domain.ids import JobId
+from chatwright.domain.jobs import Job
+from chatwright.domain.messages import Answer, MessageState
+from chatwright.domain.reading import Reading
+from chatwright.domain.scope import Scope
+from chatwright.features import conversations, jobs
+from chatwright.pipeline.enqueue import enqueue_row
+from chatwright.pipeline.services import Services
+
+_log = structlog.get_logger(__name__)
+_STORE_PATIENCE_S = 30.0
+"""How long an ending waits for PostgreSQL to come back before it is left to the next attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What becomes of a message: its state, its answer (whole or partial) if there is one, the error if that is why."""
+
+    state: MessageState
+    answer: Answer | None = None
+    reading: Reading | None = None
+    error: ChatwrightError | None = None
+    dead_letter: bool = False
+    retriable: bool = False
+
+
+async def end_message(app: Services, job: Job, ending: Ending, *, last_seq: int) -> None:
+    """Store and tell the ending of a chat job's message. Raises LostLock, having changed nothing, if another attempt
+    took over, and Unavailable if PostgreSQL stayed away."""
+    following = await _store_patiently(app, job, ending, last_seq)
+    await tell_ending(app, job, ending)
+    if following is not None:
+        await enqueue_row(app, job.scope, following)
+
+
+async def tell_ending(app: Services, job: Job, ending: Ending) -> None:
+    """Append the terminal event. A failure is only logged: PostgreSQL has the ending, resuming readers get it."""
+    assert job.message_id is not None
+    assert job.conversation_id is not None
+    message_id, conversation_id, scope = job.message_id, job.conversation_id, job.scope
+
+    async def prove() -> int:
+        async with app.db.transaction(scope) as db:
+            base = await conversations.raise_seq_base(db, scope, conversation_id)
+        if base is None:
+            raise LostLock("the conversation is gone")
+        return base
+
+    event = encode(
+        _terminal_event(ending),
+        conversation_id=conversation_id,
+        message_id=message_id,
+        stream_id=message_id,
+        ts=time.time(),
+    )
+    try:
+        await app.log.append(
+            scope.tenant_id,
+            conversation_id,
+            message_id=message_id,
+            attempt=max(1, job.attempt),
+            events=[event],
+            terminal=True,
+            on_missing=prove,
+        )
+    except (ChatwrightError, TimeoutError) as error:
+        _log.warning("ending.not_told", message_id=message_id, error=str(error))
+
+
+async def announce_again(app: Services, scope: Scope, job_id: JobId) -> None:
+    """Repair a stream whose message ended in PostgreSQL while its last event was never told. Cheap when all is well."""
+    async with app.db.transaction(scope) as db:
+        job = await jobs.get_row(db, scope, job_id)
+        if job is None or job.message_id is None:
+            return
+        terminal = await conversations.load_terminal(db, scope, job.message_id)
+    if terminal is None or terminal.state is MessageState.ACCEPTED:
+        return
+    if await app.log.is_open(scope.tenant_id, terminal.conversation_id, terminal.message_id):
+        await tell_ending(app, job, ending_of(terminal))
+
+
+def ending_of(terminal: conversations.Terminal) -> Ending:
+    """The ending as PostgreSQL tells it."""
+    error = None
+    if terminal.error_code is not None:
+        error = StoredError(terminal.error_code, terminal.error_message or "")
+    reading = Reading(**terminal.reading) if terminal.reading else None
+    return Ending(state=terminal.state, answer=terminal.answer, reading=reading, error=error)
+
+
+class StoredError(ChatwrightError):
+    """An error read back from PostgreSQL: only its code and words are left."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.stored_code = code
+
+
+def error_code(error: ChatwrightError) -> str:
+    return error.stored_code if isinstance(error, StoredError) else error.code
+
+
+async def _store_patiently(app: Services, job: Job, ending: Ending, last_seq: int) -> dict[str, Any] | None:
+    pause_s = 0.05
+    deadline = asyncio.get_running_loop().time() + _STORE_PATIENCE_S
+    while True:
+        try:
+            return await _store(app, job, ending, last_seq)
+        except (Unavailable, TimeoutError):
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.0, pause_s * 2)
+
+
+async def _store(app: Services, job: Job, ending: Ending, last_seq: int) -> dict[str, Any] | None:
+    """One transaction; returns the job of the conversation's next waiting message, if there is one."""
+    assert job.message_id is not None
+    assert job.conversation_id is not None
+    scope = job.scope
+    async with app.db.transaction(scope) as db:
+        await conversations.lock_conversation(db, scope, job.conversation_id, last_seq=last_seq)
+        if ending.state is MessageState.ANSWERED:
+            held = await jobs.finish(db, job, None)
+        else:
+            assert ending.error is not None
+            state = "cancelled" if ending.state is MessageState.CANCELLED else "failed"
+            held = await jobs.fail(db, job, state=state, code=error_code(ending.error), message=ending.error.message)
+        if not held:
+            raise LostLock("a later attempt owns this message")
+        if ending.answer is not None:
+            await conversations.save_answer(db, scope, ending.answer, attempt=job.attempt)
+        reading = None if ending.reading is None else _reading_fields(ending.reading)
+        await conversations.set_terminal(
+            db,
+            scope,
+            conversations.Finished(
+                message_id=job.message_id,
+                conversation_id=job.conversation_id,
+                state=ending.state,
+                error_code=error_code(ending.error) if ending.error else None,
+                error_message=ending.error.message if ending.error else None,
+                reading=reading,
+            ),
+        )
+        if ending.dead_letter and ending.error is not None:
+            error_class = getattr(ending.error, "error_class", error_code(ending.error))
+            await jobs.add_dead_letter(db, job, reason=ending.error.message, error_class=error_class)
+        return await conversations.next_waiting(db, scope, job.conversation_id)
+
+
+def _terminal_event(ending: Ending) -> StreamComplete | StreamError:
+    if ending.state is MessageState.ANSWERED and ending.answer is not None:
+        return complete_event(ending.answer, ending.reading)
+    error = ending.error
+    return StreamError(
+        code=error_code(error) if error else ending.state.value,
+        message=error.message if error else f"the message ended as {ending.state.value}",
+        retriable=ending.retriable,
+        partial=ending.answer is not None,
+        state=ending.state.value,
+    )
+
+
+def _reading_fields(reading: Reading) -> dict[str, Any]:
+    return {
+        "sentiment": reading.sentiment,
+        "sentiment_score": reading.sentiment_score,
+        "intent": reading.intent,
+        "intent_confidence": reading.intent_confidence,
+    }

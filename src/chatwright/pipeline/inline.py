@@ -1,0 +1,194 @@
+"""The same pipeline without a queue: `/v1/chat/completions` and `/v1/embeddings`. Stateless but for the ledger."""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chatwright.domain.chatbot import Chatbot
+from chatwright.domain.errors import NotFound
+from chatwright.domain.ids import new_id
+from chatwright.domain.providers import Delta, Finish, Prompt, Route, Source, Turn, Usage
+from chatwright.domain.scope import Scope
+from chatwright.features import prompting
+from chatwright.features.routing import ProviderRun
+from chatwright.pipeline.knowledge import find_sources
+from chatwright.pipeline.services import Services
+from chatwright.pipeline.targets import CallBooks, targets_for
+
+LOCAL_EMBEDDER = "chatwright-embed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineRequest:
+    """`turns` as the caller sent them, ending with the question; `options` are passed through to the provider."""
+
+    chatbot: Chatbot
+    turns: tuple[Turn, ...]
+    temperature: float | None = None
+    max_tokens: int | None = None
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineAnswer:
+    """`attempts` counts provider calls, `cost_nano` is None when no price is known."""
+
+    id: str
+    text: str
+    finish: Finish
+    usage: Usage
+    provider: str
+    model: str
+    attempts: int
+    cost_nano: int | None
+    cached: str = "miss"
+    tool_calls: list[dict[str, Any]] | None = None
+    sources: Sequence[Source] = ()
+
+
+class InlineStream:
+    """One streamed inline answer. `answer` is set once `deltas()` has ended well."""
+
+    def __init__(self, app: Services, request: InlineRequest) -> None:
+        self._app = app
+        self._request = request
+        self.id = new_id()
+        self.answer: InlineAnswer | None = None
+
+    async def deltas(self) -> AsyncGenerator[Delta]:
+        """Yield the answer's pieces. Raises ProviderError and others before the first piece or in the middle;
+        closing the generator closes the call upstream at once."""
+        run, books, prompt = await _prepare(self._app, self._request)
+        text: list[str] = []
+        finish = Finish.OTHER
+        started = time.perf_counter()
+        first = True
+        async with aclosing(run.deltas()) as deltas:
+            async for delta in deltas:
+                if delta.text:
+                    if first:
+                        first = False
+                        _first_token(self._app, self._request, run, time.perf_counter() - started)
+                    text.append(delta.text)
+                finish = delta.finish or finish
+                yield delta
+        self.answer = _answer(self.id, "".join(text), finish, run, books, prompt)
+
+
+def stream(app: Services, request: InlineRequest) -> InlineStream:
+    return InlineStream(app, request)
+
+
+async def complete(app: Services, request: InlineRequest) -> InlineAnswer:
+    """Answer in one piece. Raises ProviderError when every target failed."""
+    run, books, prompt = await _prepare(app, request)
+    completion = await run.complete()
+    answer = _answer(new_id(), completion.text, completion.finish, run, books, prompt)
+    return replace(answer, tool_calls=completion.tool_calls) if completion.tool_calls else answer
+
+
+async def embed(app: Services, scope: Scope, texts: Sequence[str], model: str) -> tuple[list[list[float]], Usage, str]:
+    """One vector per text, by the local embedder (`chatwright-embed`) or by `provider/model`.
+
+    Raises NotFound for a model that is not configured.
+    """
+    if model == LOCAL_EMBEDDER:
+        vectors = await app.embedder.embed(texts)
+        tokens = sum(prompting.estimate_tokens(text) for text in texts)
+        return vectors.tolist(), Usage(input_tokens=tokens, estimated=True), LOCAL_EMBEDDER
+    provider, _, name = model.partition("/")
+    platform = app.platform_providers.get(provider)
+    if platform is None or not name:
+        raise NotFound(f"no embedding model {model!r}; use {LOCAL_EMBEDDER} or provider/model", param="model")
+    route = Route(provider=provider, model=name, base_url=platform.base_url, api_key=platform.api_key)
+    books = CallBooks(
+        app,
+        scope,
+        prompt_tokens=sum(prompting.estimate_tokens(text) for text in texts),
+        max_output_tokens=0,
+        purpose="embedding",
+    )
+    call_id = await books.open(route)
+    state, usage = "failed", None
+    try:
+        embeddings = await app.wires[platform.wire].embed(replace(route, call_id=call_id), texts)
+        state, usage = "ok", embeddings.usage
+    finally:
+        books.close(call_id, route, state, usage, None)
+    return embeddings.vectors, embeddings.usage or Usage(estimated=True), embeddings.model or name
+
+
+async def _prepare(app: Services, request: InlineRequest) -> tuple[ProviderRun, CallBooks, Prompt]:
+    chatbot = request.chatbot
+    question = next((turn.content for turn in reversed(request.turns) if turn.role == "user"), "")
+    sources = await find_sources(app, chatbot, question)
+    prompt = _prompt(app, request, question, sources)
+    max_tokens = prompt.max_tokens or chatbot.max_tokens
+    books = CallBooks(
+        app,
+        chatbot.scope,
+        prompt_tokens=sum(len(turn.content) for turn in prompt.turns) // 3 + 8,
+        max_output_tokens=max_tokens,
+    )
+    run = ProviderRun(targets_for(app, chatbot, sources), prompt, books, max_calls=app.settings.max_provider_calls)
+    return run, books, prompt
+
+
+def _prompt(app: Services, request: InlineRequest, question: str, sources: Sequence[Source]) -> Prompt:
+    """The caller's turns are kept as they are; persona goes in front, knowledge before the last user turn."""
+    chatbot = request.chatbot
+    temperature = request.temperature if request.temperature is not None else chatbot.temperature
+    max_tokens = min(request.max_tokens or chatbot.max_tokens, chatbot.max_tokens)
+    if not sources and not chatbot.system_prompt and not chatbot.personality:
+        return Prompt(
+            turns=request.turns,
+            question=question,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            options=request.options,
+            no_answer_text=chatbot.no_answer_text or prompting.DEFAULT_NO_ANSWER,
+        )
+    framed = prompting.build(
+        question=question,
+        history=(),
+        sources=sources,
+        name=chatbot.name,
+        system_prompt=chatbot.system_prompt,
+        personality=chatbot.personality,
+        with_knowledge=bool(sources),
+        temperature=temperature,
+        max_tokens=max_tokens,
+        room_tokens=app.settings.room_tokens,
+        no_answer_text=chatbot.no_answer_text,
+    )
+    turns = list(request.turns)
+    for index in range(len(turns) - 1, -1, -1):
+        if turns[index].role == "user":
+            turns[index] = Turn("user", framed.turns[-1].content, turns[index].extra)
+            break
+    return replace(framed, turns=(framed.turns[0], *turns), options=request.options)
+
+
+def _answer(
+    answer_id: str, text: str, finish: Finish, run: ProviderRun, books: CallBooks, prompt: Prompt
+) -> InlineAnswer:
+    assert run.route is not None
+    return InlineAnswer(
+        id=answer_id,
+        text=text,
+        finish=finish,
+        usage=books.usage,
+        provider=run.route.provider,
+        model=run.route.model,
+        attempts=run.attempts,
+        cost_nano=books.cost_nano,
+        sources=prompt.sources,
+    )
+
+
+def _first_token(app: Services, request: InlineRequest, run: ProviderRun, seconds: float) -> None:
+    assert run.route is not None
+    tenant = app.metrics.tenant(request.chatbot.tenant_id)
+    app.metrics.first_token_seconds.labels(tenant, run.route.provider, "inline").observe(seconds)

@@ -1,0 +1,125 @@
+"""Runs one claimed job to its end, whatever its type, and decides what follows a failure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from chatwright.adapters.queue import QUEUES, QueueName
+from chatwright.domain.errors import ChatwrightError, NotFound, ProviderError, Retry, Unavailable
+from chatwright.domain.ids import ConversationId, DocumentId
+from chatwright.domain.jobs import Job, JobType
+from chatwright.domain.messages import MessageState
+from chatwright.features import analysis, animation, conversations, jobs
+from chatwright.pipeline.answer import answer
+from chatwright.pipeline.ending import Ending, end_message
+from chatwright.pipeline.index import index_document
+from chatwright.pipeline.services import Services
+from chatwright.pipeline.submit import search_knowledge
+
+_log = structlog.get_logger(__name__)
+
+
+async def perform(app: Services, job: Job) -> Any:
+    """Do the job's work and mark it done. Returns its result; raises what the work raised."""
+    if job.type is JobType.CHAT_RESPONSE:
+        await answer(app, job)
+        return None
+    result = await _work(app, job)
+    async with app.db.transaction(job.scope) as db:
+        await jobs.finish(db, job, result)
+    return result
+
+
+async def settle_failure(app: Services, job: Job, error: ChatwrightError) -> float | None:
+    """Decide and store what follows `error`. Returns seconds until the next attempt, or None: the job is at rest now.
+
+    A server of ours being away costs no attempt. What can never succeed, and what has used up its queue's attempts,
+    becomes a dead letter; a chat message then ends as failed and its followers are told.
+    """
+    policy = QUEUES[QueueName(job.queue)]
+    ours_away = isinstance(error, Unavailable)
+    passing = error.retry is not Retry.NEVER and getattr(error, "retriable", True)
+    if ours_away or (passing and job.failures + 1 < policy.attempts):
+        delay_s = 1.0 if ours_away else policy.backoff_s * 2**job.failures
+        async with app.db.transaction(job.scope) as db:
+            await jobs.retry(db, job, delay_s=delay_s, counts=not ours_away, code=error.code, message=error.message)
+        return delay_s
+    if job.type is JobType.CHAT_RESPONSE:
+        ending = Ending(state=MessageState.FAILED, error=error, dead_letter=True, retriable=passing)
+        await end_message(app, job, ending, last_seq=0)
+    else:
+        async with app.db.transaction(job.scope) as db:
+            if await jobs.fail(db, job, state="failed", code=error.code, message=error.message):
+                await jobs.add_dead_letter(db, job, reason=error.message, error_class=_class(error))
+    _log.warning("job.dead", job_id=job.id, job_type=job.type, code=error.code, error=error.message)
+    return None
+
+
+async def _work(app: Services, job: Job) -> Any:
+    payload = job.payload
+    match job.type:
+        case JobType.SENTIMENT_ANALYSIS:
+            reading = analysis.read(payload["text"])
+            return {"label": reading.sentiment, "score": reading.sentiment_score}
+        case JobType.INTENT_CLASSIFICATION:
+            reading = analysis.read(payload["text"])
+            return {"label": reading.intent, "confidence": reading.intent_confidence}
+        case JobType.ANIMATION_SELECTION:
+            return {"animation": await _animation(app, job, payload)}
+        case JobType.KNOWLEDGE_SEARCH:
+            return await _search(app, job, payload)
+        case JobType.CONVERSATION_SUMMARY:
+            conversation_id = ConversationId(payload["conversation_id"])
+            async with app.db.transaction(job.scope) as db:
+                turns = await conversations.load_texts(db, job.scope, conversation_id)
+            if not turns:
+                raise NotFound("no such conversation, or it is empty")
+            return {"summary": analysis.summarise([turn.content for turn in turns])}
+        case JobType.DOCUMENT_INDEX:
+            await index_document(app.db, app.embedder, job.scope, DocumentId(payload["document_id"]))
+            return {"document_id": payload["document_id"]}
+        case _:
+            raise NotFound(f"jobs of type {job.type} are not run by this version")
+
+
+async def _animation(app: Services, job: Job, payload: Mapping[str, Any]) -> str:
+    intent, sentiment = payload.get("intent"), payload.get("sentiment")
+    if isinstance(payload.get("text"), str):
+        reading = analysis.read(payload["text"])
+        intent, sentiment = intent or reading.intent, sentiment or reading.sentiment
+    animation_set: Mapping[str, Any] = {}
+    if job.scope.chatbot_id is not None:
+        animation_set = (await app.chatbots.get(job.scope, job.scope.chatbot_id)).animation_set
+    return animation.choose(
+        str(payload.get("message_id", job.id)), intent=intent, sentiment=sentiment, animation_set=animation_set
+    )
+
+
+async def _search(app: Services, job: Job, payload: Mapping[str, Any]) -> dict[str, Any]:
+    if job.scope.chatbot_id is None:
+        raise NotFound("the job names no chatbot")
+    chatbot = await app.chatbots.get(job.scope, job.scope.chatbot_id)
+    if chatbot.knowledge_base_id is None:
+        return {"results": []}
+    k = payload.get("k")
+    hits = await search_knowledge(
+        app, job.scope, chatbot.knowledge_base_id, payload["query"], k if isinstance(k, int) and 0 < k <= 50 else 5
+    )
+    return {
+        "results": [
+            {
+                "document_id": hit.document_id,
+                "title": hit.title,
+                "url": hit.url,
+                "score": hit.score,
+                "text": hit.text,
+                "explain": hit.explain,
+            }
+            for hit in hits
+        ]
+    }
+
+
+def _class(error: ChatwrightError) -> str:
+    return error.error_class if isinstance(error, ProviderError) else error.code

@@ -1,0 +1,65 @@
+"""What every flow works with. `app/services.py` opens it all in order and yields one frozen `Services`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chatwright.adapters.models import Embedder
+from chatwright.adapters.postgres import Database
+from chatwright.adapters.providers.base import WireFormat
+from chatwright.adapters.providers.http import HttpClients
+from chatwright.adapters.queue import Producer
+from chatwright.adapters.valkey import Channel, StreamLog, Valkey
+from chatwright.features.budgets import Ledger
+from chatwright.features.credentials import KeyDirectory
+from chatwright.features.tenancy import ChatbotDirectory
+from chatwright.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformProvider:
+    """A provider that the operator configured for everybody: wire format, address and key."""
+
+    wire: str
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+    default_model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSettings:
+    """The options that flows read. Times in seconds."""
+
+    answer_deadline_s: float = 60.0
+    max_provider_calls: int = 3
+    max_text_chars: int = 32_000
+    coalesce_s: float = 0.03
+    context_messages: int = 10
+    room_tokens: int = 6_000
+    knowledge_top_k: int = 5
+    relevance_threshold: float = 0.7
+    wait_timeout_s: float = 75.0
+    lease_s: float = 5.0
+    idempotency_hours: int = 24
+    provider_connect_timeout_s: float = 5.0
+    provider_first_byte_timeout_s: float = 30.0
+    provider_idle_timeout_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Pools, clients and rooms that must wait; everything else a flow needs arrives as an argument."""
+
+    settings: PipelineSettings
+    metrics: Metrics
+    db: Database
+    valkey: Valkey
+    log: StreamLog
+    channel: Channel
+    producer: Producer
+    http: HttpClients
+    wires: Mapping[str, WireFormat]
+    platform_providers: Mapping[str, PlatformProvider]
+    embedder: Embedder
+    ledger: Ledger
+    chatbots: ChatbotDirectory
+    keys: KeyDirectory

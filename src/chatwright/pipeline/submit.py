@@ -1,0 +1,220 @@
+"""Work that a tenant hands in apart from chat: single jobs, documents, searches, analyses, and dead letters."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from chatwright.adapters.queue import route
+from chatwright.domain.chatbot import Chatbot
+from chatwright.domain.errors import BadRequest, Conflict, NotFound, Unprocessable
+from chatwright.domain.ids import DeadLetterId, JobId, KnowledgeBaseId, is_id, new_id
+from chatwright.domain.jobs import JobType
+from chatwright.domain.scope import Scope
+from chatwright.features import analysis, conversations, jobs, knowledge
+from chatwright.features.knowledge import Document
+from chatwright.pipeline.accept import inspect
+from chatwright.pipeline.enqueue import enqueue, enqueue_row
+from chatwright.pipeline.services import Services
+
+DEFAULT_PRIORITY = 5
+_TEXT_JOBS = frozenset({JobType.SENTIMENT_ANALYSIS, JobType.INTENT_CLASSIFICATION})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHit:
+    """`score` is the relevance in 0..1, `explain` how it came about."""
+
+    document_id: str
+    title: str
+    url: str | None
+    score: float
+    text: str
+    explain: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+async def submit_job(
+    app: Services,
+    scope: Scope,
+    *,
+    job_type: JobType,
+    chatbot: Chatbot | None,
+    payload: dict[str, Any],
+    priority: int | None = None,
+    deadline: datetime | None = None,
+    cost_estimate_nano: int | None = None,
+    idempotency_key: str | None = None,
+) -> JobId:
+    """Commit one job and queue it. Raises Unprocessable for a payload the type cannot work with, Conflict when the
+    idempotency key was used for something else."""
+    _check_payload(app, job_type, chatbot, payload)
+    chosen = priority or DEFAULT_PRIORITY
+    queue = route(job_type, chosen)
+    job_id = JobId(new_id())
+    owner = chatbot.scope if chatbot is not None else scope
+    async with app.db.transaction(scope) as db:
+        if idempotency_key is not None:
+            digest = hashlib.sha256(repr((job_type, payload, chosen)).encode()).digest()
+            earlier = await conversations.remember_key(db, scope, f"job:{idempotency_key}", digest, {"id": job_id})
+            if earlier is not None:
+                if earlier.body_hash != digest or earlier.response is None:
+                    raise Conflict("this Idempotency-Key was used for another request", param="Idempotency-Key")
+                return JobId(earlier.response["id"])
+        await jobs.insert_job(
+            db,
+            owner,
+            job_id=job_id,
+            job_type=job_type,
+            queue=queue,
+            priority=chosen,
+            payload=payload,
+            deadline_at=deadline,
+            cost_estimate_nano=cost_estimate_nano,
+        )
+    await enqueue(app, scope, job_id=job_id, job_type=job_type, queue=queue, priority=chosen, generation=1)
+    return job_id
+
+
+async def add_document(
+    app: Services,
+    scope: Scope,
+    knowledge_base_id: KnowledgeBaseId,
+    *,
+    title: str,
+    text: str,
+    url: str | None,
+    media_type: str,
+) -> Document:
+    """Store a document and queue its indexing. Raises NotFound for an unknown knowledge base."""
+    if not is_id(knowledge_base_id):
+        raise NotFound("no such knowledge base")
+    clean = text.replace("\x00", "").encode("utf-8", "replace").decode()
+    if not clean.strip():
+        raise BadRequest("the document has no text", param="text")
+    job_id = JobId(new_id())
+    queue = route(JobType.DOCUMENT_INDEX, DEFAULT_PRIORITY)
+    async with app.db.transaction(scope) as db:
+        document = await knowledge.create_document(
+            db, scope, knowledge_base_id, title=title, text=clean, url=url, media_type=media_type
+        )
+        await jobs.insert_job(
+            db,
+            scope,
+            job_id=job_id,
+            job_type=JobType.DOCUMENT_INDEX,
+            queue=queue,
+            priority=DEFAULT_PRIORITY,
+            payload={"document_id": document.id},
+        )
+    await enqueue(
+        app, scope, job_id=job_id, job_type=JobType.DOCUMENT_INDEX, queue=queue, priority=DEFAULT_PRIORITY, generation=1
+    )
+    return document
+
+
+async def search_knowledge(
+    app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId, query: str, k: int
+) -> list[SearchHit]:
+    """The `k` best passages with their scores, those below the threshold too. Raises NotFound."""
+    if not is_id(knowledge_base_id):
+        raise NotFound("no such knowledge base")
+    text = inspect(query, max_chars=app.settings.max_text_chars)
+    vector = (await app.embedder.embed([text]))[0]
+    async with app.db.transaction(scope) as db:
+        if await knowledge.get_knowledge_base(db, scope, knowledge_base_id) is None:
+            raise NotFound("no such knowledge base")
+        hits = await knowledge.search(db, scope, knowledge_base_id, vector, top_k=k)
+    ranked = knowledge.rank(text, hits)
+    return [
+        SearchHit(
+            document_id=hit.document_id,
+            title=hit.title,
+            url=hit.url,
+            score=hit.relevance,
+            text=hit.text,
+            explain={"cosine": round(hit.cosine, 4), "heading": hit.heading},
+        )
+        for hit in ranked
+    ]
+
+
+async def analyze(app: Services, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Sentiment, intent and injection signals of each text. Probabilities are None: the rules were not measured."""
+    results: list[dict[str, Any]] = []
+    for text in texts:
+        reading = analysis.read(inspect(text, max_chars=app.settings.max_text_chars))
+        signals = analysis.injection_signals(text)
+        results.append(
+            {
+                "sentiment": {"label": reading.sentiment, "score": reading.sentiment_score},
+                "intent": {"label": reading.intent, "confidence": reading.intent_confidence},
+                "injection": {"score": None, "flagged": bool(signals), "signals": signals},
+            }
+        )
+    return results
+
+
+async def replay_dead_letter(
+    app: Services, scope: Scope, dead_letter_id: DeadLetterId, *, payload: dict[str, Any] | None = None
+) -> JobId:
+    """Run a dead job again as its next generation, with another payload if one is given. Doing it twice is doing it
+    once. Raises NotFound, and Conflict for a discarded letter or a job that is under way again."""
+    async with app.db.transaction(scope) as db:
+        letter = await _letter(db, scope, dead_letter_id)
+        if letter.state == "replayed":
+            return letter.job_id
+        if letter.state == "discarded":
+            raise Conflict("this dead letter was discarded; it is not replayed any more")
+        if letter.message_id is not None:
+            await conversations.reopen(db, scope, letter.message_id)
+        row = await jobs.requeue(db, scope, letter.job_id, generation=letter.generation, payload=payload)
+        if row is None:
+            raise Conflict("the job is not at rest: it was replayed by another letter or is running")
+        await jobs.mark_replayed(db, scope, dead_letter_id)
+    await enqueue_row(app, scope, dict(row))
+    return letter.job_id
+
+
+async def discard_dead_letter(app: Services, scope: Scope, dead_letter_id: DeadLetterId) -> None:
+    """Put a dead letter aside for good. Raises NotFound, and Conflict for one that was replayed."""
+    async with app.db.transaction(scope) as db:
+        letter = await _letter(db, scope, dead_letter_id)
+        if letter.state == "replayed":
+            raise Conflict("this dead letter was replayed")
+        await jobs.discard(db, scope, dead_letter_id)
+
+
+async def _letter(db: Any, scope: Scope, dead_letter_id: DeadLetterId) -> jobs.DeadLetter:
+    letter = await jobs.get_dead_letter(db, scope, dead_letter_id) if is_id(dead_letter_id) else None
+    if letter is None:
+        raise NotFound("no such dead letter")
+    return letter
+
+
+def _check_payload(app: Services, job_type: JobType, chatbot: Chatbot | None, payload: dict[str, Any]) -> None:
+    """Refuse now what would fail later."""
+
+    def need(name: str, kind: type) -> None:
+        if not isinstance(payload.get(name), kind):
+            raise Unprocessable(f"{job_type} needs `{name}` ({kind.__name__}) in its payload", param=f"payload.{name}")
+
+    if job_type in _TEXT_JOBS:
+        need("text", str)
+        inspect(payload["text"], max_chars=app.settings.max_text_chars)
+    elif job_type is JobType.KNOWLEDGE_SEARCH:
+        need("query", str)
+        inspect(payload["query"], max_chars=app.settings.max_text_chars)
+        if chatbot is None:
+            raise Unprocessable("knowledge_search needs a chatbot", param="chatbot")
+    elif job_type is JobType.ANIMATION_SELECTION:
+        if "text" not in payload and "intent" not in payload and "sentiment" not in payload:
+            raise Unprocessable("animation_selection needs `text`, `intent` or `sentiment`", param="payload")
+    elif job_type is JobType.CONVERSATION_SUMMARY:
+        need("conversation_id", str)
+    elif job_type is JobType.DOCUMENT_INDEX:
+        need("document_id", str)
+    elif job_type is JobType.CHAT_RESPONSE:
+        raise Unprocessable("send chat messages to POST /api/v1/conversations/{id}/messages", param="type")
+    else:
+        raise Unprocessable(f"{job_type} jobs are made by an import, not by hand", param="type")

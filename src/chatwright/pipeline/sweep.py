@@ -1,0 +1,125 @@
+"""The sweeper: makes the queue and the books agree with PostgreSQL again, whatever was lost in between.
+
+Any number of processes may run it at once: every step is idempotent. One pass looks at what is due, asks BullMQ which
+of it is there, and adds the rest; a wiped Valkey is therefore full again within one period.
+"""
+
+import asyncio
+from itertools import groupby
+
+import structlog
+
+from chatwright.adapters.queue import QueueAdmin
+from chatwright.domain.errors import ChatwrightError
+from chatwright.domain.jobs import queue_id
+from chatwright.domain.scope import Scope
+from chatwright.features import budgets, conversations, idempotency, jobs
+from chatwright.pipeline.enqueue import enqueue_row, job_spec
+from chatwright.pipeline.services import Services
+
+_log = structlog.get_logger(__name__)
+PERIOD_S = 2.0
+DUE_S = 2.0
+"""How long a row may stand as queued before the sweeper looks for it in BullMQ: enqueueing follows a commit in ms."""
+PAGE = 500
+ABANDON_S = 180.0
+_FIRST = "00000000-0000-0000-0000-000000000000"
+
+
+async def sweep_forever(app: Services, admin: QueueAdmin, *, period_s: float = PERIOD_S) -> None:
+    """Sweep until cancelled. A pass that fails is logged; the next one tries again."""
+    passes = 0
+    while True:
+        for step in (requeue_lost, let_stranded_go):
+            try:
+                await step(app)
+            except (ChatwrightError, TimeoutError) as error:
+                _log.warning("sweep.failed", step=step.__name__, error=str(error))
+        if passes % 5 == 0:
+            try:
+                await measure(app, admin)
+                await settle_abandoned(app)
+            except (ChatwrightError, TimeoutError) as error:
+                _log.warning("sweep.failed", step="measure", error=str(error))
+        if passes % 1800 == 0:
+            try:
+                await tidy(app)
+            except (ChatwrightError, TimeoutError) as error:
+                _log.warning("sweep.failed", step="tidy", error=str(error))
+        passes += 1
+        await asyncio.sleep(period_s)
+
+
+async def requeue_lost(app: Services) -> int:
+    """Add every job that is due but not in BullMQ. Returns how many were added."""
+    added, after = 0, _FIRST
+    while True:
+        async with app.db.operator() as db:
+            page = await jobs.list_lost(db, after_id=after, older_than_s=DUE_S, limit=PAGE)
+            weights = await jobs.load_weights(db, list({row.tenant_id for row in page})) if page else {}
+        if not page:
+            return added
+        after = page[-1].id
+        ids = {queue_id(row.type, row.id, row.generation): row for row in page}
+        present = await app.producer.exists(list(ids))
+        missing = [row for name, row in ids.items() if name not in present]
+        if missing:
+            specs = [
+                job_spec(
+                    tenant_id=row.tenant_id,
+                    job_id=row.id,
+                    job_type=row.type,
+                    queue=row.queue,
+                    priority=row.priority,
+                    generation=row.generation,
+                    weight=weights.get(row.tenant_id, 1.0),
+                )
+                for row in missing
+            ]
+            count = len(await app.producer.add(specs, replace_finished=True))
+            added += count
+            app.metrics.requeued.labels("missing").inc(count)
+            _log.info("sweep.requeued", jobs=count)
+        if len(page) < PAGE:
+            return added
+
+
+async def let_stranded_go(app: Services) -> int:
+    """Queue waiting messages of conversations in which nothing is under way. Returns how many."""
+    async with app.db.operator() as db:
+        stranded = await jobs.list_stranded(db, older_than_s=DUE_S)
+    freed = 0
+    for tenant_id, pairs in groupby(sorted(stranded), key=lambda pair: pair[0]):
+        scope = Scope(tenant_id=tenant_id)
+        for _, conversation_id in pairs:
+            async with app.db.transaction(scope) as db:
+                await conversations.lock_conversation(db, scope, conversation_id, last_seq=0)
+                row = await conversations.next_waiting(db, scope, conversation_id)
+            if row is not None:
+                freed += 1
+                app.metrics.requeued.labels("stranded").inc()
+                await enqueue_row(app, scope, row)
+    return freed
+
+
+async def settle_abandoned(app: Services) -> int:
+    """Close ledger rows that a crash left open, at their reservation. Returns how many."""
+    async with app.db.operator() as db:
+        return await budgets.abandon_open_calls(db, older_than_s=ABANDON_S)
+
+
+async def measure(app: Services, admin: QueueAdmin) -> None:
+    """Bring the gauges up to date."""
+    async with app.db.operator() as db:
+        app.metrics.dead_letters.set(await jobs.count_open(db))
+    for stats in await admin.stats():
+        app.metrics.queue_depth.labels(stats.name, "all").set(stats.waiting)
+        for priority in range(1, 11):
+            app.metrics.queue_depth.labels(stats.name, str(priority)).set(stats.by_priority.get(priority, 0))
+
+
+async def tidy(app: Services) -> None:
+    """Delete what has served its time: idempotency keys and finished single jobs."""
+    async with app.db.operator() as db:
+        await idempotency.purge(db, hours=app.settings.idempotency_hours)
+        await jobs.trim_finished(db, hours=7 * 24)

@@ -1,0 +1,91 @@
+"""Every metric, declared once. Names and labels are the public contract; a label's values are few and known.
+
+Never a label: conversation, visitor, message or key ids. Tenants beyond the first `TENANT_LABELS` seen fold into
+``other``, so that a platform with many tenants does not make a time series of each.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+TENANT_LABELS = 50
+_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_FAST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """One process's metrics on a registry of its own, so that tests and roles never share counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.processing_seconds = Histogram(
+            "ai_processing_duration_seconds",
+            "Seconds from taking up a message to its finished answer",
+            ["tenant_id", "provider", "model", "type"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.first_token_seconds = Histogram(
+            "ai_time_to_first_token_seconds",
+            "Seconds from accepting a message to its first visible text",
+            ["tenant_id", "provider", "model"],
+            buckets=_FAST_SECONDS,
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "ai_tokens_used",
+            "Tokens of provider calls",
+            ["tenant_id", "provider", "model", "token_type"],
+            registry=registry,
+        )
+        self.cost_dollars = Counter(
+            "ai_cost_dollars", "Cost of provider calls in USD", ["tenant_id", "provider", "model"], registry=registry
+        )
+        self.errors = Counter(
+            "ai_processing_errors",
+            "Failed provider calls and jobs by class",
+            ["tenant_id", "provider", "error_type"],
+            registry=registry,
+        )
+        self.cache_requests = Counter("ai_cache_requests", "Cache look-ups by result", ["result"], registry=registry)
+        self.cache_hits = Counter("ai_cache_hits", "Cache hits", ["tenant_id"], registry=registry)
+        self.queue_depth = Gauge(
+            "ai_queue_depth", "Jobs waiting in a queue", ["queue_name", "priority"], registry=registry
+        )
+        self.queue_wait_seconds = Histogram(
+            "ai_queue_wait_seconds",
+            "Seconds between queueing a job and its start",
+            ["queue_name"],
+            buckets=_FAST_SECONDS,
+            registry=registry,
+        )
+        self.dead_letters = Gauge("ai_dead_letters", "Open dead letters", registry=registry)
+        self.provider_state = Gauge(
+            "ai_provider_state",
+            "1 while calls to the provider succeed, 0 after a failure",
+            ["provider"],
+            registry=registry,
+        )
+        self.guard_verdicts = Counter(
+            "ai_guard_verdicts", "Guard verdicts on visitor messages", ["verdict"], registry=registry
+        )
+        self.requests_seconds = Histogram(
+            "chatwright_http_request_seconds",
+            "Seconds per HTTP request",
+            ["route", "method", "status"],
+            buckets=_FAST_SECONDS,
+            registry=registry,
+        )
+        self.open_sockets = Gauge("chatwright_open_sockets", "Open WebSockets and event streams", registry=registry)
+        self.requeued = Counter(
+            "chatwright_requeued_jobs", "Jobs the sweeper put back into the queue", ["reason"], registry=registry
+        )
+        self._tenants: set[str] = set()
+
+    def tenant(self, tenant_id: str) -> str:
+        """The label value for a tenant: itself while there is room, else ``other``."""
+        if tenant_id in self._tenants:
+            return tenant_id
+        if len(self._tenants) < TENANT_LABELS:
+            self._tenants.add(tenant_id)
+            return tenant_id
+        return "other"

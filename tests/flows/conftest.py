@@ -1,0 +1,99 @@
+"""Whole flows on real servers: services opened as the product opens them, a provider simulator, a running worker."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from bench.simulator import Simulator, run_simulator
+from chatwright.adapters.queue import QUEUES, Consumer
+from chatwright.app.addresses import Addresses
+from chatwright.app.services import open_services
+from chatwright.app.settings import Settings
+from chatwright.domain.chatbot import Chatbot, ProviderLink
+from chatwright.domain.scope import Scope
+from chatwright.entrypoints.worker import Worker
+from chatwright.features.credentials import new_widget_id
+from chatwright.features.tenancy import NewChatbot
+from chatwright.pipeline import manage
+from chatwright.pipeline.services import Services
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with run_simulator() as running:
+        yield running
+
+
+OpenApp = Callable[[], AbstractAsyncContextManager[Services]]
+
+
+@pytest.fixture
+def open_app(database_url: str, valkey_url: str, simulator: Simulator) -> OpenApp:
+    """Opens one more process's worth of services on this test's servers."""
+    settings = Settings(openai_base_url=simulator.base_url, openai_api_key="sk-test", relevance_threshold=0.5)
+    addresses = Addresses(database_url=database_url, redis_url=valkey_url)
+
+    def opener() -> AbstractAsyncContextManager[Services]:
+        return open_services(settings, addresses)
+
+    return opener
+
+
+@pytest.fixture
+async def app(open_app: OpenApp) -> AsyncIterator[Services]:
+    async with open_app() as services:
+        yield services
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A tenant with one bare chatbot that answers through the simulator."""
+
+    scope: Scope
+    chatbot: Chatbot
+
+
+async def open_shop(app: Services, *, name: str = "Shop", knowledge: bool = False, model: str = "mock") -> Shop:
+    tenant, _ = await manage.create_tenant(app, actor="test", name=name)
+    scope = Scope(tenant_id=tenant.id)
+    chatbot = await manage.create_chatbot(
+        app,
+        scope,
+        NewChatbot(
+            name=name,
+            slug=name.lower(),
+            widget_id=new_widget_id(),
+            providers=(ProviderLink(provider="openai", model=model),),
+            knowledge_enabled=knowledge,
+        ),
+        actor="test",
+    )
+    return Shop(scope, chatbot)
+
+
+@pytest.fixture
+async def shop(app: Services) -> Shop:
+    return await open_shop(app)
+
+
+@asynccontextmanager
+async def running_worker(app: Services, valkey_url: str, *, concurrency: int = 8) -> AsyncGenerator[Worker]:
+    """A worker of this event loop. On leaving it is stopped as the product stops it."""
+    consumer = Consumer(
+        url=valkey_url,
+        queues=list(QUEUES.values()),
+        concurrency=concurrency,
+        high_priority_reserve=1,
+        tenant_in_flight_cap=concurrency,
+    )
+    worker = Worker(app, consumer)
+    task = asyncio.create_task(worker.run(), name="test-worker")
+    try:
+        yield worker
+    finally:
+        await worker.stop(grace_s=2)
+        task.cancel()
+        await asyncio.wait({task})

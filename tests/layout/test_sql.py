@@ -1,0 +1,125 @@
+"""Every SQL constant of the code: it prepares against the migrated schema, and it minds whose rows it touches."""
+
+import ast
+import re
+from pathlib import Path
+
+import asyncpg
+
+SOURCE = Path(__file__).parents[2] / "src" / "chatwright"
+
+TENANTS_TABLES = (
+    "knowledge_bases",
+    "documents",
+    "chunks",
+    "chatbots",
+    "conversations",
+    "messages",
+    "answers",
+    "jobs",
+    "idempotency_keys",
+    "calls",
+    "dead_letters",
+    "audit_log",
+    "api_keys",
+)
+
+# Statements of the operators' role, which look past one tenant by design: module:constant and why.
+OPERATORS: dict[str, str] = {
+    "features/budgets/store:CLOSE_CALLS": "one process's calls of many tenants close in one statement, by id",
+    "features/budgets/store:ABANDON_CALLS": "the sweeper settles whatever a crash left open",
+    "features/credentials/store:FIND_BY_HASH": "who holds this key? The tenant is the answer",
+    "features/credentials/store:MARK_USED": "one process notes its used keys at once, by id",
+    "features/idempotency/store:PURGE": "the sweeper deletes by age",
+    "features/jobs/dead_letters:LIST_ALL": "the operator's list",
+    "features/jobs/dead_letters:GET_ANY": "the operator's look-up",
+    "features/jobs/dead_letters:COUNT_OPEN": "a gauge of the platform",
+    "features/jobs/store:RENEW": "one worker's leases at once, by id",
+    "features/jobs/store:LOST": "the sweeper looks for what BullMQ lost",
+    "features/jobs/store:TRIM": "the sweeper deletes by age",
+    "features/tenancy/audit:LIST_AUDIT_OF_ALL": "the operator's list",
+    "features/tenancy/store:FIND_WIDGET": "whose widget is this? The tenant is the answer",
+    "features/tenancy/store:ORIGIN_KNOWN": "CORS comes before anybody is known",
+}
+
+# Statements with a gap that is filled at run time from a fixed list, and one way to fill it.
+GAPS: dict[str, dict[str, str]] = {
+    "features/budgets/store:USAGE": {"columns": ""},
+    "features/tenancy/store:PATCH_CHATBOT": {"assignments": "name = $3", "columns": "id"},
+}
+
+_STATEMENT = re.compile(r"\s*(?:--[^\n]*\n\s*)*(?:SELECT|INSERT|UPDATE|DELETE|WITH|MERGE)\b", re.IGNORECASE)
+_TABLE = re.compile(rf"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?:ONLY\s+)?({'|'.join(TENANTS_TABLES)})\b", re.IGNORECASE)
+
+
+def sql_constants() -> dict[str, str]:
+    """Every module-level text that is an SQL statement, by `module:NAME`."""
+    found: dict[str, str] = {}
+    for file in sorted(SOURCE.rglob("*.py")):
+        tree = ast.parse(file.read_text("utf-8"))
+        names: dict[str, str] = {}
+        for node in tree.body:
+            target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+            target = node.target if isinstance(node, ast.AnnAssign) else target
+            if not isinstance(target, ast.Name) or getattr(node, "value", None) is None:
+                continue
+            text = _fold(node.value, names)  # type: ignore[attr-defined]
+            if text is None:
+                continue
+            names[target.id] = text
+            if _STATEMENT.match(text):
+                found[f"{file.relative_to(SOURCE).with_suffix('')}:{target.id}"] = text
+    return found
+
+
+def _fold(node: ast.expr, names: dict[str, str]) -> str | None:
+    """The value of a text made of literals, earlier constants, `+` and f-strings; None if it is anything else."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left, right = _fold(node.left, names), _fold(node.right, names)
+        return None if left is None or right is None else left + right
+    if isinstance(node, ast.JoinedStr):
+        parts = [_fold(part.value if isinstance(part, ast.FormattedValue) else part, names) for part in node.values]
+        return None if any(part is None for part in parts) else "".join(part or "" for part in parts)
+    return None
+
+
+def test_statements_are_found() -> None:
+    assert len(sql_constants()) > 40
+
+
+async def test_every_statement_prepares(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    broken: dict[str, str] = {}
+    try:
+        for name, statement in sql_constants().items():
+            try:
+                await connection.prepare(statement.format(**GAPS[name]) if name in GAPS else statement)
+            except asyncpg.PostgresError as error:
+                broken[name] = str(error)
+    finally:
+        await connection.close()
+    assert broken == {}
+
+
+def test_every_statement_on_a_tenants_table_minds_the_tenant() -> None:
+    careless = sorted(name for name, statement in sql_constants().items() if not _minds(statement))
+    assert careless == sorted(OPERATORS)
+
+
+def _minds(statement: str) -> bool:
+    """Whether a statement compares `tenant_id`, or writes it into the rows it inserts."""
+    if not _TABLE.search(statement):
+        return True
+    inserts = re.search(r"\bINSERT\s+INTO\s+\w+\s*\(([^)]*)\)", statement, re.IGNORECASE)
+    if inserts is not None:
+        return "tenant_id" in inserts[1]
+    return re.search(r"\btenant_id\s*=|\btenant_id IS NOT DISTINCT FROM \$1", statement) is not None
+
+
+def test_the_gaps_are_still_there() -> None:
+    known = sql_constants()
+    assert [name for name in GAPS if name not in known] == []
