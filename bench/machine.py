@@ -47,6 +47,17 @@ def cpu_s(pids: Iterable[int]) -> float:
     return ticks / _TICKS_PER_S
 
 
+def waited_s(pids: Iterable[int]) -> float:
+    """Seconds in which these processes could have run, but their processors were busy with others."""
+    waited_ns = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with contextlib.suppress(OSError, IndexError):
+                    waited_ns += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text("ascii").split()[1])
+    return waited_ns / 1e9
+
+
 def memory(pids: Iterable[int]) -> Memory:
     """Resident and proportional memory of these processes."""
     rss = pss = 0

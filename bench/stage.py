@@ -66,6 +66,11 @@ class Stage:
             raise RuntimeError("the worker process is gone")
         return pid
 
+    def rest_pids(self) -> list[int]:
+        """Everything of ours but the API: PostgreSQL, Valkey, worker, simulator."""
+        api = set(tree(self.api_pid()))
+        return [pid for pid in [*tree(self.product.up_pid), self.provider.pid] if pid not in api]
+
     def pin_per_core(self) -> None:
         """The API alone on one core; PostgreSQL, Valkey, worker and simulator on the other."""
         pin([*tree(self.product.up_pid), self.provider.pid], core_for("rest"))

@@ -29,7 +29,11 @@ async def measure(stage: Stage) -> list[Figure]:
             goal=at_least(2_000), baseline=direct.done / direct.window_s, baseline_of="direct to the simulator",
             samples=best.done,
             detail={"clients": clients, "api_core_busy": round(best.watched_cpu_s / best.window_s, 3),
-                    "generator_core_busy": round(best.own_cpu_s / best.window_s, 3), **_faults(best)},
+                    "api_waited_for_its_core": round(best.watched_waited_s / best.window_s, 3),
+                    "others_waited_for_theirs": round(best.rest_waited_s / best.window_s, 3),
+                    "generator_core_busy": round(best.own_cpu_s / best.window_s, 3),
+                    "other_core_cpu_us_per_request": round(best.rest_cpu_s / max(1, best.done) * 1e6, 1),
+                    "latency_p50_ms": percentile(best.latency_ms, 0.5), **_faults(best)},
         ),
         Figure(
             group=GROUP, name="CPU of the API per request", unit="µs", profile="bare", samples=best.done,
@@ -44,7 +48,8 @@ async def measure(stage: Stage) -> list[Figure]:
                 value=through - base, goal=at_most(goal), baseline=base, baseline_of="direct at the same rate",
                 samples=at_half.done,
                 detail={"rate_per_s": rate, "through_ms": through, "generator_late_p99_ms": percentile(at_half.late_ms, 0.99),
-                        "api_core_busy": round(at_half.watched_cpu_s / at_half.window_s, 3), **_faults(at_half)},
+                        "api_waited_for_its_core": round(at_half.watched_waited_s / at_half.window_s, 3),
+                    "api_core_busy": round(at_half.watched_cpu_s / at_half.window_s, 3), **_faults(at_half)},
             )
         )  # fmt: skip
     return figures
@@ -56,7 +61,12 @@ async def _saturation(stage: Stage) -> tuple[float, int, Result]:
     seconds = stage.lengths.seconds(6, 3)
     for clients in (16, 64):
         result = await stage.load(
-            "closed", clients=clients, warm_s=1.5, duration_s=seconds, watch_pids=[stage.api_pid()]
+            "closed",
+            clients=clients,
+            warm_s=1.5,
+            duration_s=seconds,
+            watch_pids=[stage.api_pid()],
+            rest_pids=stage.rest_pids(),
         )
         rate = result.done / result.window_s if result.window_s else 0.0
         if best is None or rate > best[0]:

@@ -35,6 +35,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Processors of the load process."""
     watch_pids: list[int] = []
     """Processes whose CPU time and memory are read at the borders of the measured window."""
+    rest_pids: list[int] = []
+    """Processes whose CPU time alone is read, as a second sum."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -55,6 +57,10 @@ class Result(msgspec.Struct, kw_only=True):
     errors: dict[str, int] = {}
     window_s: float = 0.0
     watched_cpu_s: float = 0.0
+    rest_cpu_s: float = 0.0
+    watched_waited_s: float = 0.0
+    """How long the watched processes stood in line for a processor: near zero unless the machine is busy otherwise."""
+    rest_waited_s: float = 0.0
     own_cpu_s: float = 0.0
     rss_growth: int = 0
     pss_growth: int = 0

@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 
 from bench.load.plan import Plan, Result
-from bench.machine import cpu_s, memory
+from bench.machine import cpu_s, memory, waited_s
 
 
 class Window:
@@ -13,6 +13,7 @@ class Window:
 
     def __init__(self, plan: Plan) -> None:
         self._pids = plan.watch_pids
+        self._rest = plan.rest_pids
         self.start_s = time.perf_counter() + plan.warm_s
         self.end_s = self.start_s + plan.duration_s
 
@@ -20,9 +21,14 @@ class Window:
         """Sleep through the window and write its length and the CPU time in it into `result`."""
         await asyncio.sleep(self.start_s - time.perf_counter())
         began, watched, own = time.perf_counter(), cpu_s(self._pids), time.process_time()
+        rest = cpu_s(self._rest)
+        waited, rest_waited = waited_s(self._pids), waited_s(self._rest)
         await asyncio.sleep(self.end_s - time.perf_counter())
         result.window_s = time.perf_counter() - began
         result.watched_cpu_s = cpu_s(self._pids) - watched
+        result.rest_cpu_s = cpu_s(self._rest) - rest
+        result.watched_waited_s = waited_s(self._pids) - waited
+        result.rest_waited_s = waited_s(self._rest) - rest_waited
         result.own_cpu_s = time.process_time() - own
 
 

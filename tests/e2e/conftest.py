@@ -125,11 +125,17 @@ class Live:
                 continue
         return found
 
+    def close(self) -> None:
+        """Let go of the pipe from the process."""
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask for the end and wait for it; returns the exit code. Nothing may be left."""
         self.remember_family()
         self.process.send_signal(number)
         code = self.process.wait(_STOP_WITHIN_S)
+        self.close()
         give_up_at = time.monotonic() + 3
         while self.left_over() and time.monotonic() < give_up_at:
             time.sleep(0.05)
@@ -245,8 +251,7 @@ def live() -> Generator[Live]:
             yield running
         finally:
             code = running.stop() if running.process.poll() is None else None
-            if running.process.stdout is not None:
-                running.process.stdout.close()
+            running.close()
         assert code == 0, f"`up` ended with {code} before or at its end"
 
 

@@ -1,6 +1,8 @@
 """The command line: help, exit codes, JSON, and the administration verbs against a running installation."""
 
 import json
+import os
+import re
 import stat
 import subprocess
 import sys
@@ -19,8 +21,6 @@ VERBS = (
 
 
 def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     ours = ("CHATWRIGHT_", "OPENAI_", "DATABASE_URL", "REDIS_URL", "S3_URL")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return subprocess.run(
@@ -189,7 +189,7 @@ def test_a_file_that_cannot_be_read_fails_alone(live: "Live", tmp_path: Path) ->
 def test_chat_streams_to_the_terminal(live: "Live") -> None:
     done = run("chat", live.chatbot, "--data-dir", str(live.data_dir), stdin="How do I add knowledge from a folder?\n")
     assert done.returncode == 0, done.stderr
-    assert "[1]" in done.stdout
+    assert re.search(r"^  \[\d\] \S", done.stdout, re.MULTILINE), "the sources stand below the answer"
 
 
 def test_queue_numbers_pause_and_resume(live: "Live") -> None:

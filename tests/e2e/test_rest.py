@@ -4,7 +4,7 @@ import http.client
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ def open_conversation(live: "Live", chatbot: str, **fields: Any) -> str:
 
 
 @contextmanager
-def event_stream(live: "Live", path: str, key: str, headers: dict[str, str] | None = None) -> Iterator[Any]:
+def event_stream(live: "Live", path: str, key: str, headers: dict[str, str] | None = None) -> Generator[Any]:
     """Yields the open response; `events_of` reads it."""
     address = urlsplit(live.base_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
@@ -237,6 +237,18 @@ def test_a_revoked_key_stops_within_a_second(live: "Live") -> None:
     mine = next(item for item in listed if item["id"] == fresh["id"])
     assert mine["revoked_at"]
     assert "secret" not in mine
+
+
+def test_an_open_event_stream_ends_with_its_key(live: "Live") -> None:
+    fresh = live.http("POST", "/api/v1/keys", {"name": "reader"}).json
+    conversation = open_conversation(live, live.chatbot)
+    with event_stream(live, f"/api/v1/conversations/{conversation}/events", fresh["secret"]) as response:
+        assert response.status == 200
+        live.http("DELETE", f"/api/v1/keys/{fresh['id']}")
+        revoked = time.monotonic()
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
+        assert time.monotonic() - revoked < 2
 
 
 def test_a_rotated_key_overlaps_its_successor(live: "Live") -> None:

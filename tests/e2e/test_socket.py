@@ -4,7 +4,7 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -44,7 +44,7 @@ def address(live: "Live") -> str:
 
 
 @contextmanager
-def opened(live: "Live", token: str) -> Iterator[ClientConnection]:
+def opened(live: "Live", token: str) -> Generator[ClientConnection]:
     with connect(address(live), proxy=None, compression=None) as connection:
         say(connection, type="auth", token=token)
         assert hear(connection)["type"] == "ready"

@@ -34,7 +34,7 @@ def soon(check: Callable[[], Any], *, within_s: float) -> float:
         try:
             if check():
                 return time.monotonic() - started
-        except (urllib.error.URLError, OSError, TimeoutError):
+        except (urllib.error.URLError, OSError, LookupError, psutil.NoSuchProcess):
             pass
         time.sleep(0.05)
     raise AssertionError(f"not within {within_s} s")
@@ -44,7 +44,7 @@ def child(live: "Live", role: str) -> psutil.Process:
     for process in psutil.Process(live.process.pid).children():
         if role in process.cmdline()[1:5]:
             return process
-    raise AssertionError(f"there is no {role}")
+    raise LookupError(f"there is no {role}")
 
 
 def test_the_first_answer_comes_with_sources_and_no_key(live: "Live") -> None:
@@ -145,6 +145,7 @@ def test_a_killed_up_leaves_no_child_and_starts_again(data_dir: Path) -> None:
     roles = [child(first, "api").pid, child(first, "worker").pid]
     os.kill(first.process.pid, signal.SIGKILL)
     first.process.wait()
+    first.close()
     soon(lambda: not any(psutil.pid_exists(pid) for pid in roles), within_s=5)
     again = e2e.start_up(data_dir, "--no-demo")
     assert (again.chatbot, again.tenant_key) == ("", "")

@@ -113,7 +113,11 @@ PAUSES = st.sampled_from([0.0, 0.0, 0.0005, 0.002])
     fails=st.booleans(),
 )
 def test_the_pieces_are_the_deltas_whatever_the_timing(
-    steps: list[str | float], sink_delay_s: float, coalesce_s: float, window: int, fails: bool
+    steps: list[str | float],
+    sink_delay_s: float,
+    coalesce_s: float,
+    window: int,
+    fails: bool,
 ) -> None:
     failure = ProviderError("cut", retriable=True)
     upstream = Upstream([*steps, failure] if fails else steps)
@@ -154,6 +158,18 @@ def test_the_first_text_goes_at_once_and_later_text_within_the_window() -> None:
     assert at_s[-3] < 0.15
     assert 0.19 < at_s[-2] < 0.245
     assert 0.045 < at_s[-1] - at_s[-2] < 0.15
+
+
+def test_neither_the_end_nor_what_was_held_back_waits_for_the_window() -> None:
+    started_s = time.monotonic()
+    sink = Pieces()
+    run(relay(Upstream(["a", 0.01, "b", 0.05]).deltas(), sink, coalesce_s=5.0))
+    assert sink.texts == ["a", "b"]
+    sink = Pieces()
+    run(relay(Upstream(["ab", 0.01, "cd", 0.2]).deltas(), sink, coalesce_s=5.0, hold_back=Window(3)))
+    assert sink.texts == ["a", "bcd"]
+    assert sink.times_s[1] - sink.times_s[0] > 0.15, "the first text that may go out goes at once"
+    assert time.monotonic() - started_s < 2
 
 
 def test_a_slow_sink_makes_pieces_longer_not_the_queue() -> None:

@@ -311,6 +311,10 @@ def test_other_media_types_and_tiny_bounds_are_refused() -> None:
         ('Dr. Smith said "Yes." Then left.', ['Dr. Smith said "Yes."', "Then left."]),
         ("1. Do this. 2. Do that.", ["1. Do this.", "2. Do that."]),
         ("Am 3. Oktober war es. Gut.", ["Am 3. Oktober war es.", "Gut."]),
+        (
+            'Trade the id (`cw_…`) for a "why?" or not. Yes. it works.',
+            ['Trade the id (`cw_…`) for a "why?" or not.', "Yes.", "it works."],
+        ),
         ("知识库。很好！", ["知识库。", "很好！"]),
         ("Wait... what? Yes!", ["Wait...", "what?", "Yes!"]),
     ],

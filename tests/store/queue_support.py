@@ -39,6 +39,7 @@ class PrivateValkey:
                 *("--appendonly", "yes", "--save", "", "--hz", "100"),
             ],
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         client = Redis.from_url(self.url)
         async with asyncio.timeout(10):

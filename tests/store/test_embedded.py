@@ -368,6 +368,23 @@ async def test_a_server_that_dies_is_started_again_at_the_same_address(tmp_data_
     assert nobody_left(tmp_data_dir)
 
 
+async def test_a_postgres_asked_to_end_by_others_is_back_although_clients_stay(tmp_data_dir: Path) -> None:
+    async with run_embedded(tmp_data_dir) as servers, clients(servers) as (database, _):
+        before = servers.postgres_pid
+        assert before is not None
+        await database.fetchval("SELECT 1")
+        os.kill(before, signal.SIGTERM)  # "smart" shutdown: it would wait for `database` to leave
+        async with asyncio.timeout(15):
+            while servers.postgres_pid in (before, None):
+                await asyncio.sleep(0.05)
+            while True:
+                with contextlib.suppress(OSError, asyncpg.PostgresError):
+                    again = await asyncpg.connect(servers.database_url)
+                    break
+                await asyncio.sleep(0.05)
+        await again.close()
+
+
 async def test_stopped_servers_can_be_ended(tmp_data_dir: Path) -> None:
     async with run_embedded(tmp_data_dir, durable=False) as servers:
         for pid in (servers.postgres_pid, servers.valkey_pid):

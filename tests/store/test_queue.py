@@ -379,16 +379,20 @@ async def test_stalls_are_no_failures(valkey_url: str, client: Redis, producer: 
     spec = job(QueueName.HIGH_PRIORITY)
     await producer.add([spec])
     for _ in range(6):
-        handle = Recorder()
+        release = asyncio.Event()
+
+        async def hang(_: QueuedJob, release: asyncio.Event = release) -> Outcome:
+            await release.wait()
+            return Done()
+
         worker = consumer(valkey_url, lock_duration_s=0.2, stalled_interval_s=0.1)
-        async with serving(worker, handle):
-            hang = asyncio.Event()
-            worker._handle = lambda _, hang=hang: hang.wait()  # pyright: ignore[reportAttributeAccessIssue]
-            await until(lambda worker=worker: worker.health().in_flight == 1, 3)
-            # as if killed: the lock goes and nobody renews it
+        async with serving(worker, hang):
+            await until(lambda worker=worker: worker.health().in_flight == 1)
+            # as if killed: the lock goes, nobody renews it, nobody tells how the job ended
             worker._lanes[0].running.clear()
             await client.delete(f"bull:ai-high-priority:{spec.job_id}:lock")
-            hang.set()
+            release.set()
+            await asyncio.sleep(0.01)
     handle = Recorder()
     async with serving(consumer(valkey_url, lock_duration_s=0.2, stalled_interval_s=0.1), handle):
         await until(lambda: len(handle.jobs) == 1)

@@ -253,6 +253,7 @@ async def test_numbers_that_a_server_forgot_are_not_given_out_twice(valkey_url: 
                 TENANT, conversation, message_id=message, attempt=1, events=[event("x")], **options
             )
 
+        last = 0
         for _ in range(9):
             last = await append(base_seq=0)
         # As after a failover: the last four events are gone.
@@ -437,13 +438,50 @@ async def test_a_callers_time_out_while_reading_loses_nothing(private: PrivateVa
         async with d.channel.follow(TENANT, conversation, after_seq=0) as follower:
             await d.log.append(TENANT, conversation, message_id=message, attempt=1, events=[event(1)], base_seq=0)
             await take(follower, 1)
-            follower.resumed()  # as after a short break: the log must be read again
+            follower.resumed()  # as after a short break: the log must be read again, what is told now is not kept
+            await d.log.append(TENANT, conversation, message_id=message, attempt=1, events=[event(2)])
+            await asyncio.sleep(0.1)
             private.signal(signal.SIGSTOP)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(follower), 0.1)
             private.signal(signal.SIGCONT)
-            await d.log.append(TENANT, conversation, message_id=message, attempt=1, events=[event(2)])
             assert await take(follower, 1) == [(2, event(2))]
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def resumed(self) -> None:
+        self.calls.append("resumed")
+
+    def interrupted(self) -> None:
+        self.calls.append("interrupted")
+
+    def told(self, data: bytes) -> None:
+        self.calls.append("told")
+
+    def end(self) -> None:
+        self.calls.append("end")
+
+
+async def test_an_old_confirmation_does_not_stand_for_a_new_subscription(valkey_url: str) -> None:
+    async with desk(valkey_url) as d:
+        name = f"{d.log.prefix}:x".encode()
+        first, second, third = Listener(), Listener(), Listener()
+        await d.channel.publish_cancel(ids()[1])
+        while d.channel.quiet_s == float("inf"):
+            await asyncio.sleep(0.01)
+        assert not d.channel.join(name, first)
+        d.channel.leave(name, first)
+        assert not d.channel.join(name, second)
+        await asyncio.sleep(0.2)
+        assert (first.calls, second.calls) == ([], ["resumed"])
+        assert d.channel.join(name, third)
+        d.channel.leave(name, second)
+        await d.link.execute("PUBLISH", name, "x")
+        await asyncio.sleep(0.1)
+        assert (second.calls, third.calls) == (["resumed"], ["told"])
 
 
 async def test_a_follower_lives_through_kills_of_the_server(private: PrivateValkey) -> None:

@@ -21,7 +21,12 @@ async def seed_all(settings: Settings, addresses: Addresses, *, base_url: str, t
         made_keys = admin_key != known.admin_key
         if settings.demo:
             access = await demo.seed(
-                app, tenant_key=known.tenant_key, base_url=base_url, documents=demo.load_documentation(), tell=tell
+                app,
+                tenant_key=known.tenant_key,
+                base_url=base_url,
+                former_url=known.base_url,
+                documents=demo.load_documentation(),
+                tell=tell,
             )
             made_keys = made_keys or access.made_key
             written = Credentials(

@@ -17,6 +17,7 @@ import structlog
 import uvicorn
 
 from chatwright import __version__
+from chatwright.adapters.models import Embedder
 from chatwright.adapters.queue import Consumer, QueueAdmin
 from chatwright.app.addresses import Addresses
 from chatwright.app.listen import listening
@@ -123,16 +124,27 @@ async def serve_worker(settings: Settings, addresses: Addresses) -> None:
                     name="worker.presence",
                 ),
                 group.create_task(sweep_forever(app, QueueAdmin(app.valkey)), name="worker.sweep"),
+                group.create_task(_warm_up(app.embedder), name="worker.warm_up"),
             ]
             group.create_task(worker.run(), name="worker.consume")
             log.info("worker.started", worker=name, concurrency=settings.worker_concurrency)
             await stop.wait()
             log.info("worker.stopping", in_flight=consumer.health().in_flight)
-            helpers[0].cancel()
+            presence, *others = helpers
+            presence.cancel()
             await leave(app, name)
             await worker.stop(grace_s=settings.drain_s)
-            helpers[1].cancel()
+            for helper in others:
+                helper.cancel()
     log.info("worker.stopped")
+
+
+async def _warm_up(embedder: Embedder) -> None:
+    """Load the model before the first question needs it; a model that does not load is each job's own error."""
+    try:
+        await embedder.warm_up()
+    except ChatwrightError as error:
+        log.error("worker.no_embedder", error=error.message)
 
 
 def web_settings(settings: Settings) -> WebSettings:

@@ -51,8 +51,8 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
         embedder = await stack.enter_async_context(open_embedder(settings.embedder_threads or 2))
         ledger = await stack.enter_async_context(open_ledger(db))
         keys = KeyDirectory(db)
-        watch = asyncio.create_task(keys.watch(), name="keys.watch")
-        stack.push_async_callback(_end, watch)
+        for name, work in (("keys.watch", keys.watch()), ("keys.listen", keys.listen(channel.revoked()))):
+            stack.push_async_callback(_end, asyncio.create_task(work, name=name))
         wires: dict[str, WireFormat] = {"openai": OpenAiChat(http), "extractive": Extractive()}
         yield Services(
             settings=pipeline_settings(settings),

@@ -80,11 +80,12 @@ def _skip_space(text: str, position: int) -> int:
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
-    if not match[0].startswith("."):
-        return True  # !, ?, … and the CJK stops
     follow = _skip_space(text, match.end())
     if follow >= len(text):
         return True
+    if not match[0].startswith("."):  # !, ?, … and the CJK stops
+        pauses = match[0][0] == "…" or match[0][-1] not in "!?。！？"  # an ellipsis, or a mark inside quotes
+        return not (pauses and text[follow].islower())
     token_match = _LAST_TOKEN.search(text, max(start, match.start() - 24), match.start())
     token = token_match[0].lstrip("\"'«“‘([*_`") if token_match else ""
     word = token.casefold()

@@ -1,14 +1,15 @@
 """Knowledge bases: documents in (text, file or address), documents out, search with scores."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict
 from email.message import Message as Headers
 from html import unescape
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
+from msgspec.structs import replace
 from starlette.datastructures import Headers as RequestHeaders
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -23,7 +24,14 @@ from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.decoding import check_text, decode
 from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.once import once
-from chatwright.entrypoints.wire import DocumentAccepted, DocumentCreate, KnowledgeBaseCreate, Page, SearchReply
+from chatwright.entrypoints.wire import (
+    DocumentAccepted,
+    DocumentCreate,
+    KnowledgeBaseCreate,
+    MediaType,
+    Page,
+    SearchReply,
+)
 from chatwright.features import knowledge, tenancy
 from chatwright.features.knowledge import Document
 from chatwright.pipeline import submit
@@ -43,7 +51,6 @@ _BY_SUFFIX = {
     ".html": "text/html",
     ".htm": "text/html",
 }
-_TAKEN = frozenset(_BY_SUFFIX.values())
 _HTML_TITLE = re.compile(r"<title[^>]*>(.{0,2000}?)</title>", re.IGNORECASE | re.DOTALL)
 
 
@@ -53,20 +60,27 @@ async def add(call: Call) -> Reply:
     content_type = (call.header(b"content-type") or "").partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":
         raw = await call.body(at_most=FILE_AT_MOST_BYTES + _FORM_EXTRA_BYTES)
-        fields = await _from_form(call, raw)
+        body = await _from_form(call, raw)
     else:
         call.require_json()
         raw = await call.body()
         body = decode(_document, raw)
         if (body.text is None) == (body.url is None):
             raise Unprocessable("give either text or url", param="text")
-        fields = None if body.text is None else _from_text(body)
     knowledge_base_id = _knowledge_base_id(call)
     await _check_base(call, scope, knowledge_base_id)
 
     async def work() -> Reply:
-        found = await _from_url(call, body) if fields is None else fields
-        document = await submit.add_document(call.app, scope, knowledge_base_id, **found)
+        found = _from_text(body) if body.url is None else await _from_url(call, body, body.url)
+        document = await submit.add_document(
+            call.app,
+            scope,
+            knowledge_base_id,
+            title=found.title,
+            text=found.text or "",
+            url=found.url,
+            media_type=found.media_type or "text/markdown",
+        )
         return json_reply(DocumentAccepted(document.id, document.state, document.title), status=202)
 
     return await once(call, scope, raw, work)
@@ -83,7 +97,9 @@ async def list_all(call: Call) -> Reply:
     async with call.app.db.transaction(scope) as db:
         if await knowledge.get_knowledge_base(db, scope, knowledge_base_id) is None:
             raise NotFound("no such knowledge base")
-        documents = await knowledge.list_documents(db, scope, knowledge_base_id, after=None if after is None else DocumentId(after), limit=limit + 1)
+        documents = await knowledge.list_documents(
+            db, scope, knowledge_base_id, after=None if after is None else DocumentId(after), limit=limit + 1
+        )
     items = [_shown(document) for document in documents[:limit]]
     return json_reply(Page(items, documents[limit - 1].id if len(documents) > limit else None))
 
@@ -178,19 +194,17 @@ def _shown(document: Document) -> dict[str, Any]:
     return fields
 
 
-def _from_text(body: DocumentCreate) -> dict[str, Any]:
-    assert body.text is not None
-    title = body.title or body.text.strip().partition("\n")[0].lstrip("# ")[:100] or "Untitled"
-    return {"title": title, "text": body.text, "url": None, "media_type": body.media_type or "text/markdown"}
+def _from_text(body: DocumentCreate) -> DocumentCreate:
+    first = (body.text or "").strip().partition("\n")[0].lstrip("# ")
+    return replace(body, title=body.title or first[:100] or "Untitled")
 
 
-async def _from_url(call: Call, body: DocumentCreate) -> dict[str, Any]:
+async def _from_url(call: Call, body: DocumentCreate, url: str) -> DocumentCreate:
     """Read a page on the public internet. Raises Unprocessable if it cannot be read, UnsupportedMediaType."""
-    assert body.url is not None
     try:
         page = await fetch_guarded(
             call.app.http,
-            body.url,
+            url,
             max_bytes=FILE_AT_MOST_BYTES,
             timeout_s=_FETCH_TIMEOUT_S,
             accept="text/html, text/markdown, text/plain;q=0.9",
@@ -201,19 +215,13 @@ async def _from_url(call: Call, body: DocumentCreate) -> dict[str, Any]:
         raise Unprocessable(error.message, param="url") from error
     headers = Headers()
     headers["content-type"] = page.content_type or "text/html"
-    media_type = body.media_type or headers.get_content_type()
-    if media_type not in _TAKEN:
-        raise UnsupportedMediaType(f"the page is {media_type}; text, Markdown and HTML can be read", param="url")
+    media_type = _taken(body.media_type or headers.get_content_type(), param="url")
     text = _decode(page.body, headers.get_content_charset(), param="url")
-    return {
-        "title": body.title or _page_title(text) or page.url,
-        "text": text,
-        "url": page.url,
-        "media_type": media_type,
-    }
+    title = body.title or _page_title(text) or page.url
+    return DocumentCreate(title=title, text=text, url=page.url, media_type=media_type)
 
 
-async def _from_form(call: Call, raw: bytes) -> dict[str, Any]:
+async def _from_form(call: Call, raw: bytes) -> DocumentCreate:
     """Read the form's `file` (and `title`). Raises BadRequest, UnsupportedMediaType, Unprocessable."""
     form = await _parse_form(call, raw)
     file, title = form.get("file"), form.get("title", "")
@@ -223,25 +231,28 @@ async def _from_form(call: Call, raw: bytes) -> dict[str, Any]:
         raise Unprocessable(f"a title is a text of at most {_TITLE_AT_MOST_CHARS} characters", param="title")
     name, content_type, content = file
     path = PurePosixPath(name.replace("\\", "/"))
-    media_type = _BY_SUFFIX.get(path.suffix.lower()) or content_type.partition(";")[0].strip().lower()
-    if media_type not in _TAKEN:
-        raise UnsupportedMediaType("text, Markdown and HTML files can be read (.txt, .md, .html)", param="file")
+    declared = content_type.partition(";")[0].strip().lower()
+    media_type = _taken(_BY_SUFFIX.get(path.suffix.lower()) or declared, param="file")
     text = _decode(content, None, param="file")
     if not text.strip():
         raise Unprocessable("the file is empty", param="file")
     found = title or (_page_title(text) if media_type == "text/html" else "") or path.name or "Untitled"
-    return {
-        "title": check_text(found[:_TITLE_AT_MOST_CHARS], param="title"),
-        "text": text,
-        "url": None,
-        "media_type": media_type,
-    }
+    return DocumentCreate(
+        title=check_text(found[:_TITLE_AT_MOST_CHARS], param="title"), text=text, media_type=media_type
+    )
+
+
+def _taken(media_type: str, *, param: str) -> MediaType:
+    for taken in get_args(MediaType):
+        if media_type == taken:
+            return taken
+    raise UnsupportedMediaType(f"{media_type or 'this'} cannot be read; text, Markdown and HTML can", param=param)
 
 
 async def _parse_form(call: Call, raw: bytes) -> Mapping[str, str | tuple[str, str, bytes]]:
     """Fields by name: a text, or (file name, content type, content)."""
 
-    async def stream() -> Any:
+    async def stream() -> AsyncGenerator[bytes]:
         yield raw
         yield b""
 

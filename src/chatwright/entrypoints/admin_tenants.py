@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import msgspec
 
@@ -34,19 +34,26 @@ _WAIT_S = 5.0
 NO_STORE = ((b"cache-control", b"no-store"),)
 
 
+@dataclass(frozen=True, slots=True)
+class _Once:
+    """An Idempotency-Key before there is a tenant to keep it under: the key decides the tenant's id, and that id's
+    uniqueness decides who creates it."""
+
+    tenant_id: TenantId
+    key: str
+    digest: bytes
+
+
 async def create(call: Call) -> Reply:
     admin = admin_of(call)
     call.require_json()
     raw = await call.body()
     body = decode(_create, raw)
     header = idempotency_key(call)
-    tenant_id = None
+    only = None
     if header is not None:
-        # No tenant exists yet to keep the key under: so the key decides the tenant's id, and the id's uniqueness
-        # decides who creates it.
-        key, digest = f"request:{header}", fingerprint(call, raw)
-        tenant_id = _id_from_key(admin.key_id, header)
-        known = await _find(call, tenant_id, key, digest, wait_s=0)
+        only = _Once(_id_from_key(admin.key_id, header), f"request:{header}", fingerprint(call, raw))
+        known = await _find(call, only, wait_s=0)
         if known is not None:
             return known
     try:
@@ -56,21 +63,18 @@ async def create(call: Call) -> Reply:
             name=body.name,
             plan=body.plan,
             time_zone=body.time_zone,
-            tenant_id=tenant_id,
+            tenant_id=None if only is None else only.tenant_id,
         )
     except Conflict:
-        known = (
-            None if header is None or tenant_id is None else await _find(call, tenant_id, key, digest, wait_s=_WAIT_S)
-        )
+        known = None if only is None else await _find(call, only, wait_s=_WAIT_S)
         if known is None:
             raise
         return known
     reply = json_reply(NewTenantReply(**asdict(tenant), key=new_key_reply(fresh)), status=201, headers=NO_STORE)
-    if tenant_id is not None:
+    if only is not None:
+        stored = kept(call, reply, secret=True)
         async with call.app.db.operator() as db:
-            await idempotency.finish(
-                db, tenant_id, key, digest, status=reply.status, response=kept(call, reply, secret=True)
-            )
+            await idempotency.finish(db, only.tenant_id, only.key, only.digest, status=reply.status, response=stored)
     return reply
 
 
@@ -143,12 +147,12 @@ def _id_from_key(admin_key_id: str, header: str) -> TenantId:
     return TenantId(f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}")
 
 
-async def _find(call: Call, tenant_id: TenantId, key: str, digest: bytes, *, wait_s: float) -> Reply | None:
+async def _find(call: Call, only: _Once, *, wait_s: float) -> Reply | None:
+    """The reply of an earlier equal request, waiting for one that is under way. Raises Conflict for another request."""
     deadline = asyncio.get_running_loop().time() + wait_s
-    scope = Scope(tenant_id=tenant_id)
     while True:
-        async with call.app.db.transaction(scope) as db:
-            claim = await idempotency.find(db, tenant_id, key, digest)
+        async with call.app.db.transaction(Scope(tenant_id=only.tenant_id)) as db:
+            claim = await idempotency.find(db, only.tenant_id, only.key, only.digest)
         if claim is not None:
             return replayed(call, claim, secret=True)
         if asyncio.get_running_loop().time() >= deadline:

@@ -27,6 +27,7 @@ Header = tuple[bytes, bytes]
 Shape = TypeVar("Shape")
 
 JSON_AT_MOST_BYTES = 1024 * 1024
+_DROPPED_AT_MOST_BYTES = 32 * 1024 * 1024
 _PAGE_AT_MOST = 200
 _JSON_TYPE = b"application/json"
 
@@ -163,28 +164,29 @@ class Call:
 
     async def body(self, *, at_most: int = JSON_AT_MOST_BYTES) -> bytes:
         """The whole body. Raises PayloadTooLarge, RequestTimeout, ClientGone."""
-        declared = self.header(b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > at_most:
-            raise _too_large(at_most)
+        parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(self.settings.body_timeout_s):
-                message = await self._body_message()
-                body: bytes = message.get("body", b"")
-                if message.get("more_body", False):
-                    parts, size = [body], len(body)
-                    while message.get("more_body", False):
-                        message = await self._body_message()
-                        part: bytes = message.get("body", b"")
-                        size += len(part)
-                        if size > at_most:
-                            raise _too_large(at_most)
+                while True:
+                    message = await self.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    part: bytes = message.get("body", b"")
+                    size += len(part)
+                    if size <= at_most:
                         parts.append(part)
-                    body = b"".join(parts)
+                    elif parts:
+                        parts.clear()
+                    # Most clients write their whole body before they read: a refusal in the middle of it would reach
+                    # them as a broken pipe. So what is too much is taken and dropped, within reason.
+                    if not message.get("more_body", False) or size > at_most + _DROPPED_AT_MOST_BYTES:
+                        break
         except TimeoutError:
             raise RequestTimeout(f"the body did not arrive within {self.settings.body_timeout_s:g} s") from None
-        if len(body) > at_most:
-            raise _too_large(at_most)
-        return body
+        if size > at_most:
+            raise PayloadTooLarge(f"the body is larger than {at_most:,} bytes")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def json(self, decoder: "msgspec.json.Decoder[Shape]") -> Shape:
         """The body as a checked shape. Raises UnsupportedMediaType, BadRequest, Unprocessable, PayloadTooLarge."""
@@ -228,12 +230,6 @@ class Call:
             abort_connection(self._send)
             raise ClientGone from None
 
-    async def _body_message(self) -> Message:
-        message = await self.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        return message
-
 
 def abort_connection(send: Send) -> None:
     """Cut a connection whose reader takes nothing. A plain close waits for the reader to take what is buffered, so
@@ -242,10 +238,6 @@ def abort_connection(send: Send) -> None:
     abort = getattr(getattr(getattr(send, "__self__", None), "transport", None), "abort", None)
     if callable(abort):
         abort()
-
-
-def _too_large(at_most: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"the body is larger than {at_most:,} bytes")
 
 
 def _is_json(content_type: str) -> bool:

@@ -9,13 +9,21 @@ from typing import Any
 
 import msgspec
 
-from chatwright.domain.errors import BadRequest, Forbidden, NotFound, PayloadTooLarge, Unprocessable
+from chatwright.domain.errors import (
+    BadRequest,
+    Forbidden,
+    NotFound,
+    PayloadTooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unprocessable,
+)
 from chatwright.domain.ids import ConversationId, MessageId, is_id
 from chatwright.domain.messages import Accepted, Answer, Draft, MessageState
 from chatwright.domain.reading import Reading
 from chatwright.domain.scope import Scope
-from chatwright.entrypoints.auth import speaker_of, tenant_of
-from chatwright.entrypoints.call import Call, Reply, json_reply
+from chatwright.entrypoints.auth import Visitor, credential_of, identify, speaker_of, tenant_of
+from chatwright.entrypoints.call import Call, ClientGone, Reply, json_reply
 from chatwright.entrypoints.decoding import decode
 from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.failures import failed_reply
@@ -45,6 +53,7 @@ _message = msgspec.json.Decoder(MessageCreate)
 VISITOR_PRIORITY = 8  # somebody sits in front of a screen
 SERVER_PRIORITY = 5
 _WAIT_AT_MOST_S = 300
+_KEY_CHECK_S = 0.5
 
 
 async def create(call: Call) -> Reply:
@@ -170,8 +179,23 @@ async def events(call: Call) -> None:
     else:
         after_seq = call.query_int("after_seq", 0, low=0, high=2**53)
 
-    async def heartbeat() -> None:
-        await call.write(b": keep-alive\n\n")
+    # A tenant's revoked key loses its open streams within a second; a visitor's token outlives nothing but itself.
+    every_s = call.settings.heartbeat_s if isinstance(call.identity, Visitor) else _KEY_CHECK_S
+    silent_s = 0.0
+
+    async def tick() -> None:
+        nonlocal silent_s
+        silent_s += every_s
+        if every_s == _KEY_CHECK_S:
+            try:
+                await identify(call.app, credential_of(call))
+            except Unauthenticated:
+                raise ClientGone from None
+            except Unavailable:
+                pass  # nobody can revoke a key while PostgreSQL is away
+        if silent_s >= call.settings.heartbeat_s:
+            silent_s = 0.0
+            await call.write(b": keep-alive\n\n")
 
     with call.app.metrics.open_sockets.track_inprogress():
         await call.start(
@@ -184,7 +208,7 @@ async def events(call: Call) -> None:
         )
         await call.write(b": open\n\n")
         async with (
-            watched(call, every_s=call.settings.heartbeat_s, tick=heartbeat),
+            watched(call, every_s=every_s, tick=tick),
             aclosing(follow_events(call.app, scope, conversation.id, after_seq=after_seq)) as frames,
         ):
             async for seq, frame in frames:

@@ -9,10 +9,11 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import msgspec
 
-from chatwright.domain.errors import BadRequest, Conflict
+from chatwright.domain.errors import BadRequest, ChatwrightError, Conflict
 from chatwright.domain.ids import TenantId
 from chatwright.domain.scope import Scope
 from chatwright.entrypoints.auth import credential_of
@@ -24,6 +25,7 @@ REPLAYED = (b"idempotency-replayed", b"true")
 _WAIT_S = 20.0
 _TAKE_OVER_S = 60.0
 _POLL_S = 0.05
+_RELEASE_TIMEOUT_S = 5.0
 _KEY_AT_MOST = 255
 
 Work = Callable[[], Awaitable[Reply]]
@@ -56,8 +58,10 @@ async def once(call: Call, scope: Scope, raw: bytes, work: Work, *, secret: bool
     try:
         reply = await work()
     except BaseException:
-        async with asyncio.timeout(5), app.db.transaction(scope) as db:
-            await idempotency.release(db, tenant_id, key, digest)
+        # If this fails too, the claim can be taken over in a minute; what the caller learns is the first failure.
+        with suppress(ChatwrightError, TimeoutError):
+            async with asyncio.timeout(_RELEASE_TIMEOUT_S), app.db.transaction(scope) as db:
+                await idempotency.release(db, tenant_id, key, digest)
         raise
     async with app.db.transaction(scope) as db:
         await idempotency.finish(

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import BadRequest, ChatwrightError, NotFound, PayloadTooLarge, Unprocessable
@@ -152,7 +153,7 @@ async def _relay(
     pieces = [_event(wire.ChatChunk(**shared, choices=[wire.ChunkChoice(0, last, finish)], chatwright=details))]
     if with_usage:
         usage = _usage(answer.usage if answer is not None else Usage())
-        pieces.append(_event(wire.ChatChunk(**(shared | {"usage": usage, "choices": []}))))
+        pieces.append(_event(replace(wire.ChatChunk(**shared, choices=[]), usage=usage)))
     pieces.append(b"data: [DONE]\n\n")
     await call.write(b"".join(pieces), last=True)
 

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import structlog
-from prometheus_client import generate_latest
 from starlette.routing import compile_path
 
 from chatwright.domain.errors import ChatwrightError, MethodNotAllowed, NotFound, Unavailable
@@ -32,6 +31,7 @@ from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.failures import error_reply
 from chatwright.entrypoints.openapi import openapi
 from chatwright.entrypoints.web_pages import Pages
+from chatwright.pipeline.presence import metrics_page
 from chatwright.pipeline.services import Services
 
 Ready = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
@@ -231,7 +231,7 @@ class _Web:
 
     async def _metrics(self, call: Call) -> Reply:
         del call
-        return Reply(200, generate_latest(self._app.metrics.registry), _METRICS_TYPE)
+        return Reply(200, await metrics_page(self._app), _METRICS_TYPE)
 
     async def _openapi(self, call: Call) -> Reply:
         del call

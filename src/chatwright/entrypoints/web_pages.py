@@ -17,8 +17,8 @@ from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.features import tenancy
 
 _POLICY = (
-    b"default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; style-src 'self'; script-src 'self'; "
-    b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    b"default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    b"frame-ancestors 'none'"
 )
 _TYPES = {
     ".html": b"text/html; charset=utf-8",

@@ -23,6 +23,7 @@ Languages = Annotated[list[Annotated[str, Meta(min_length=2, max_length=35)]], M
 Questions = Annotated[list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(max_length=10)]
 ClientKey = Annotated[str, Meta(min_length=1, max_length=255)]
 VisitorId = Annotated[str, Meta(min_length=1, max_length=200)]
+MediaType = Literal["text/plain", "text/markdown", "text/html"]
 JsonObject = dict[str, Any]
 
 MESSAGE_TEXT_AT_MOST = 32_000
@@ -312,7 +313,7 @@ class DocumentCreate(Request, frozen=True):
     title: Annotated[str, Meta(max_length=500)] = ""
     text: Annotated[str, Meta(min_length=1)] | None = None
     url: Annotated[str, Meta(min_length=1, max_length=2_000)] | None = None
-    media_type: Literal["text/plain", "text/markdown", "text/html"] | None = None
+    media_type: MediaType | None = None
 
 
 class DocumentAccepted(msgspec.Struct, frozen=True):

@@ -42,11 +42,12 @@ SYSTEM_PROMPT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoDocument:
-    """One page of the documentation; the title is how a later start finds it again."""
+    """One page of the documentation. `url`, a path on this server, is how a later start tells our pages from those
+    that the owner of the demo has added."""
 
     title: str
     text: str
-    url: str | None = None
+    url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +62,23 @@ class DemoAccess:
 
 
 async def seed(
-    app: Services, *, tenant_key: str, base_url: str, documents: Sequence[DemoDocument], tell: Callable[[str], None]
+    app: Services,
+    *,
+    tenant_key: str,
+    base_url: str,
+    former_url: str = "",
+    documents: Sequence[DemoDocument],
+    tell: Callable[[str], None],
 ) -> DemoAccess:
     """Make or refresh the demo; returns when its chatbot can answer.
 
-    `tenant_key` is the key of an earlier start, "" if there is none; one that no longer works is replaced. Raises
+    `tenant_key` is the key of an earlier start, "" if there is none; one that no longer works is replaced.
+    `former_url` is the address of that start: pages from there are no longer allowed if it was another one. Raises
     Unavailable when a server is away or no worker indexes the documents in time.
     """
     key = await _ensure_tenant(app, tenant_key)
     scope = Scope(tenant_id=TENANT_ID)
-    chatbot = await _ensure_chatbot(app, scope, base_url)
+    chatbot = await _ensure_chatbot(app, scope, base_url, former_url)
     assert chatbot.knowledge_base_id is not None
     await _ensure_documents(app, scope, chatbot.knowledge_base_id, documents, tell)
     return DemoAccess(
@@ -121,12 +129,16 @@ def load_documentation() -> list[DemoDocument]:
     return found
 
 
-def _guide(name: str) -> str | None:
-    """Where the API shows a page of docs/."""
-    if not name.startswith("docs/"):
-        return None
+def _guide(name: str) -> str:
+    """Where the API shows a page: the guide is docs/, the README's place is the front page."""
     page = name.removeprefix("docs/")
+    if page == name:
+        return "/"
     return "/guide" if page == "README" else f"/guide/{page}"
+
+
+def _is_guide(url: str | None) -> bool:
+    return url is not None and (url in ("/", "/guide") or url.startswith("/guide/"))
 
 
 async def _ensure_tenant(app: Services, tenant_key: str) -> str:
@@ -146,7 +158,7 @@ async def _ensure_tenant(app: Services, tenant_key: str) -> str:
     return made.secret
 
 
-async def _ensure_chatbot(app: Services, scope: Scope, base_url: str) -> Chatbot:
+async def _ensure_chatbot(app: Services, scope: Scope, base_url: str, former_url: str) -> Chatbot:
     chain, origins = _chain(app), _origins(base_url)
     async with app.db.transaction(scope) as db:
         chatbot = await tenancy.get_chatbot(db, scope, SLUG)
@@ -170,9 +182,11 @@ async def _ensure_chatbot(app: Services, scope: Scope, base_url: str) -> Chatbot
     changes: dict[str, object] = {}
     if chatbot.providers != chain and _is_ours(chatbot.providers):
         changes["providers"] = chain
-    missing = tuple(origin for origin in origins if origin not in chatbot.allowed_origins)
-    if missing:
-        changes["allowed_origins"] = (*chatbot.allowed_origins, *missing)
+    former = set(_origins(former_url)) - set(origins) if former_url else set[str]()
+    kept = [origin for origin in chatbot.allowed_origins if origin not in former]
+    allowed = tuple(dict.fromkeys((*kept, *origins)))
+    if allowed != chatbot.allowed_origins:
+        changes["allowed_origins"] = allowed
     if changes:
         return await manage.patch_chatbot(app, scope, SLUG, changes, actor=_ACTOR)
     return chatbot
@@ -207,18 +221,16 @@ async def _ensure_documents(
     documents: Sequence[DemoDocument],
     tell: Callable[[str], None],
 ) -> None:
-    """Add what is new or changed, take out what is gone, wait until all is indexed."""
+    """Add what is new or changed, take out what is gone, wait until all is indexed. Others' pages are not touched."""
     async with app.db.transaction(scope) as db:
-        stored = {page.title: page for page in await knowledge.list_documents(db, scope, knowledge_base_id, after=None, limit=1000)}
-    wanted = {document.title: document for document in documents}
-    for title, page in stored.items():
-        document = wanted.get(title)
-        if (
-            document is not None
-            and page.state != "failed"
-            and page.content_hash == knowledge.content_hash(document.text)
-        ):
-            del wanted[title]
+        pages = await knowledge.list_documents(db, scope, knowledge_base_id, limit=1000)
+    wanted = {document.url: document for document in documents}
+    for page in pages:
+        if page.url is None or not _is_guide(page.url):
+            continue
+        document = wanted.get(page.url)
+        if document is not None and page.state != "failed" and _is_same(page, document):
+            del wanted[page.url]
             continue
         async with app.db.transaction(scope) as db:
             await knowledge.delete_document(db, scope, page.id)
@@ -229,23 +241,31 @@ async def _ensure_documents(
             knowledge_base_id,
             title=document.title,
             text=document.text,
-            url=None,
+            url=document.url,
             media_type="text/markdown",
         )
     await _wait_indexed(app, scope, knowledge_base_id, tell)
 
 
+def _is_same(page: knowledge.Document, document: DemoDocument) -> bool:
+    return page.title == document.title and page.content_hash == knowledge.content_hash(document.text)
+
+
 async def _wait_indexed(
     app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId, tell: Callable[[str], None]
 ) -> None:
-    give_up_at = time.monotonic() + _INDEX_WITHIN_S
+    give_up_at, told = time.monotonic() + _INDEX_WITHIN_S, -1
     while True:
         async with app.db.transaction(scope) as db:
-            pages = await knowledge.list_documents(db, scope, knowledge_base_id, after=None, limit=1000)
+            pages = await knowledge.list_documents(db, scope, knowledge_base_id, limit=1000)
+        pages = [page for page in pages if _is_guide(page.url)]
         open_pages = [page for page in pages if page.state in ("queued", "indexing")]
         if not open_pages:
             return
         if time.monotonic() > give_up_at:
             raise Unavailable(f"{len(open_pages)} pages were not indexed in time; does a worker run?")
-        tell(f"reading the documentation: {len(pages) - len(open_pages)} of {len(pages)} pages")
+        done = len(pages) - len(open_pages)
+        if done != told:
+            tell(f"reading the documentation: {done} of {len(pages)} pages")
+            told = done
         await asyncio.sleep(0.1)

@@ -10,7 +10,7 @@ from chatwright.domain.errors import ChatwrightError, NotFound, ProviderError, R
 from chatwright.domain.ids import ConversationId, DocumentId
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.messages import MessageState
-from chatwright.features import analysis, animation, conversations, jobs
+from chatwright.features import analysis, animation, conversations, jobs, knowledge
 from chatwright.pipeline.answer import answer
 from chatwright.pipeline.ending import Ending, end_message
 from chatwright.pipeline.index import index_document
@@ -52,6 +52,9 @@ async def settle_failure(app: Services, job: Job, error: ChatwrightError) -> flo
         async with app.db.transaction(job.scope) as db:
             if await jobs.fail(db, job, state="failed", code=error.code, message=error.message):
                 await jobs.add_dead_letter(db, job, reason=error.message, error_class=_class(error))
+                if job.type is JobType.DOCUMENT_INDEX:
+                    document_id = DocumentId(job.payload["document_id"])
+                    await knowledge.set_document_state(db, job.scope, document_id, "failed", error=error.message)
     _log.warning("job.dead", job_id=job.id, job_type=job.type, code=error.code, error=error.message)
     return None
 

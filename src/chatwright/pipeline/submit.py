@@ -124,8 +124,8 @@ async def search_knowledge(
     async with app.db.transaction(scope) as db:
         if await knowledge.get_knowledge_base(db, scope, knowledge_base_id) is None:
             raise NotFound("no such knowledge base")
-        hits = await knowledge.search(db, scope, knowledge_base_id, vector, top_k=k)
-    ranked = knowledge.rank(text, hits)
+        hits = await knowledge.search(db, scope, knowledge_base_id, vector, top_k=max(k, knowledge.CANDIDATES))
+    ranked = knowledge.rank(text, hits)[:k]
     return [
         SearchHit(
             document_id=hit.document_id,

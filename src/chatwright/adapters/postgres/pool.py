@@ -26,7 +26,12 @@ _UNAVAILABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InterfaceError,
+    # What passes by itself when tried again: the statement lost a race or took longer than it may.
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
     OSError,
+    TimeoutError,
 )
 
 

@@ -32,6 +32,7 @@ _SMALL_WORDS = frozenset(
     {"a", "again", "all", "and", "day", "everybody", "everyone", "for", "good", "great", "have", "help", "lot", "much"}
     | {"my", "nice", "ok", "okay", "see", "so", "that", "the", "there", "very", "viel", "vielen", "well", "you", "your"}
 )
+_SMALL_TALK_WORDS = _SMALL_WORDS.union(*(triggers for triggers, _ in _SMALL_TALK))
 _GREETINGS = frozenset({"good morning", "good afternoon", "good evening", "guten tag", "guten morgen", "guten abend"})
 _ABOUT_ME = frozenset(
     {"who are you", "what are you", "what can you do", "what can you help with", "what can you help me with", "help"}
@@ -89,6 +90,6 @@ def small_talk(text: str) -> str:
     if not said or len(said) > 6:
         return ""
     for triggers, reply in _SMALL_TALK:
-        if not triggers.isdisjoint(said) and all(word in triggers | _SMALL_WORDS for word in said):
+        if not triggers.isdisjoint(said) and all(word in _SMALL_TALK_WORDS for word in said):
             return reply
     return ""

@@ -190,11 +190,19 @@ class _Judge:
         self._total = sum(self._weight.values()) or 1.0
         self._places = {id(source): at for at, source in enumerate(sources)}
         self.headings = [self._share(frozenset(content_words(_last_heading(source)))) for source in sources]
+        # A source that goes on in the section of the one before has no start of its own.
+        self._continues = [False] + [
+            one.title == other.title and one.document_id == other.document_id
+            for one, other in itertools.pairwise(sources)
+        ]
         self._asks_amount = _ASKS_AMOUNT.search(question) is not None
         self._asks_how_to = _ASKS_HOW_TO.search(question) is not None
         subject = _ASKS_WHAT_IS.fullmatch(question)
         self._definition = (
-            re.compile(rf"(?:(?:a|an|the)\s+)?\W?{re.escape(subject[1])}s?\W?\s+(?:is|are|means)\b", re.IGNORECASE)
+            re.compile(
+                rf"(?:(?:a|an|the)\s+)?\W?{re.escape(subject[1])}s?\W?\s+(?:is|are|means)\b(\s+(?:a|an|the|one)\b)?",
+                re.IGNORECASE,
+            )
             if subject
             else None
         )
@@ -207,11 +215,12 @@ class _Judge:
 
     def worth(self, passage: Passage, covered: set[str]) -> float:
         at = self.at(passage)
-        early = max(0.0, 1 - passage.order / 5)
+        early = 0.0 if self._continues[at] else max(0.0, 1 - passage.order / 5)
         value = self._share(passage.stems - covered) + 0.3 * self._share(passage.stems & covered)
-        value += 0.7 * self.headings[at] * early + 0.6 * passage.source.score * (1 - 0.15 * at)
-        if self._definition and self._definition.match(passage.text):
-            value += 0.6
+        # Squared: a heading that says half of it says little, one that says it all is the question itself.
+        value += 1.1 * self.headings[at] ** 2 * early + 0.6 * passage.source.score * (1 - 0.15 * at)
+        if self._definition and (found := self._definition.match(passage.text)):
+            value += 0.8 if found[1] else 0.4
         if self._asks_amount and re.search(r"\d", passage.text):
             value += 0.15
         if self._asks_how_to:
@@ -268,8 +277,18 @@ def _following(lead: Passage, section: Sequence[Passage]) -> list[Passage]:
 
 
 def _grown(chosen: list[Passage], home: Sequence[Passage], heading: float) -> list[Passage]:
-    """A thin answer whose heading matches the question, with the start of that section before it."""
-    if heading < 0.4 or _length(chosen) >= MAX_WORDS // 4 or any(passage.kind != "prose" for passage in chosen):
+    """A thin answer whose heading matches the question, with the start of that section, or with the rest of its list."""
+    if heading < 0.4 or _length(chosen) >= MAX_WORDS // 4:
+        return chosen
+    if chosen[0].kind == "item":
+        first = last = chosen[0].order
+        while first > 0 and home[first - 1].kind == "item":
+            first -= 1
+        while last + 1 < len(home) and home[last + 1].kind == "item":
+            last += 1
+        run = [passage for passage in home[first : last + 1] if passage not in chosen]
+        return [*chosen, *run] if _length([*chosen, *run]) <= MAX_WORDS else chosen
+    if any(passage.kind != "prose" for passage in chosen):
         return chosen
     for passage in home[:3]:
         if (
@@ -300,8 +319,9 @@ def _with_verdict(question: str, chosen: list[Passage], home: Sequence[Passage])
 
 
 def _adjoins(passage: Passage, chosen: Sequence[Passage]) -> bool:
-    return any(
-        passage.source is other.source and passage.order - other.order == 1 and passage.kind == other.kind
+    """Whether a sentence goes on right after one that is quoted already."""
+    return passage.kind == "prose" and any(
+        other.kind == "prose" and passage.source is other.source and passage.order - other.order == 1
         for other in chosen
     )
 

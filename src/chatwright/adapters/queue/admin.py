@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from chatwright.adapters.queue.connection import TRANSIENT
+from chatwright.adapters.queue.connection import TRANSIENT, raise_if_cancelled
 from chatwright.adapters.queue.names import QUEUES, QueueName, priority_of
 from chatwright.adapters.queue.scripts import Argument, Script, base_key, load, run_all, stock
 from chatwright.domain.errors import Unavailable
@@ -64,6 +64,7 @@ class QueueAdmin:
             async with asyncio.timeout(self._timeout_s):
                 return await run_all(self._client, calls)
         except TRANSIENT as error:
+            raise_if_cancelled()
             raise Unavailable(f"the job queue does not answer: {type(error).__name__}") from error
 
 

@@ -40,3 +40,14 @@ async def pause_after(failures: int) -> None:
 def pause_s(failures: int) -> float:
     """Longest wait after this many failures in a row, in seconds."""
     return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(failures, 10))
+
+
+def raise_if_cancelled() -> None:
+    """Raise the CancelledError that redis-py swallowed, if it did.
+
+    A cancellation that meets redis-py while it connects is lost, or comes out as its TimeoutError: a loop that retries
+    would then never end (seen with redis-py 8.1 when a worker is stopped within milliseconds of its start).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

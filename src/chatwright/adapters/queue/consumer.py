@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from redis.asyncio import Redis
 
-from chatwright.adapters.queue.connection import TRANSIENT, connect, pause_after
+from chatwright.adapters.queue.connection import TRANSIENT, connect, pause_after, raise_if_cancelled
 from chatwright.adapters.queue.jobs import ConsumerHealth, Finish, Outcome, QueuedJob, decode_job
 from chatwright.adapters.queue.lane import Lane, Running, Slots, Turn, after_fault, finish_of
 from chatwright.adapters.queue.names import QUEUES, QueueSpec
@@ -95,16 +95,18 @@ class Consumer:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                helpers = [
+                helpers = {
                     group.create_task(self._listen(lane), name=f"queue-listen:{lane.spec.name}") for lane in self._lanes
-                ]
-                helpers.append(group.create_task(self._keep(), name="queue-keep"))
+                }
+                helpers.add(group.create_task(self._keep(), name="queue-keep"))
                 try:
                     await self._pump()
                 finally:
                     self._leaving = True  # from here on handlers are cancelled by us
-                for helper in helpers:
-                    helper.cancel()
+                while helpers:  # more than once: redis-py swallows a cancellation that meets it while it connects
+                    for helper in helpers:
+                        helper.cancel()
+                    _, helpers = await asyncio.wait(helpers, timeout=0.1)
         finally:
             await self._close()
 
@@ -157,6 +159,7 @@ class Consumer:
     async def _pump(self) -> None:
         failures = 0
         while not self._drained():
+            raise_if_cancelled()
             self._pumped_at = time.monotonic()
             self._wake.clear()
             turns = self._slots.plan(fetch=self._state == "running")
@@ -171,6 +174,7 @@ class Consumer:
                 failures += 1
                 self._note_failure("queue.round_trip_failed", error, failures)
                 _give_back(turns)
+                raise_if_cancelled()
                 await pause_after(failures)
                 continue
             except asyncio.CancelledError:
@@ -299,6 +303,7 @@ class Consumer:
         """Block on the queue's marker whenever the pump rests and there is room. Never returns."""
         failures = 0
         while True:
+            raise_if_cancelled()
             await lane.listen.wait()
             if not self._slots.room(lane):
                 lane.listen.clear()
@@ -314,6 +319,7 @@ class Consumer:
             except TRANSIENT as error:
                 failures += 1
                 self._note_failure("queue.listen_failed", error, failures)
+                raise_if_cancelled()
                 await pause_after(failures)
             lane.listen.clear()
             self._kick(lane)
@@ -322,6 +328,7 @@ class Consumer:
         """Renew the locks of running jobs and look for jobs of dead workers, all queues in one round trip."""
         failures = 0
         while True:
+            raise_if_cancelled()
             await asyncio.sleep(self._tick_s)
             held = [(lane, list(lane.running.values())) for lane in self._lanes if lane.running]
             calls: list[Call] = [(load("renew"), (lane.base,), self._renewal(jobs)) for lane, jobs in held]

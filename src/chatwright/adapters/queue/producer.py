@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from redis.asyncio import Redis
 
-from chatwright.adapters.queue.connection import TRANSIENT
+from chatwright.adapters.queue.connection import TRANSIENT, raise_if_cancelled
 from chatwright.adapters.queue.fairness import cost_of
 from chatwright.adapters.queue.names import QUEUES, QueueName, QueueSpec, level_of, parse_job_id, queues_of
 from chatwright.adapters.queue.scripts import Call, base_key, load, pack, run_all
@@ -123,6 +123,7 @@ class Producer:
             async with asyncio.timeout(self._timeout_s):
                 return await run_all(self._client, calls)
         except TRANSIENT as error:
+            raise_if_cancelled()
             raise Unavailable(f"the job queue does not answer: {type(error).__name__}") from error
 
 

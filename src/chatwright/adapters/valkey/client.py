@@ -35,7 +35,6 @@ async def open_valkey(
     connect_timeout_s: float = 2.0,
     max_connections: int = 32,
     retries: int = 3,
-    health_check_interval_s: float = 15.0,
 ) -> AsyncGenerator[Valkey]:
     """Yield a client that speaks bytes, over a bounded pool; nothing is connected until the first command.
 
@@ -49,7 +48,9 @@ async def open_valkey(
         timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=connect_timeout_s,
-        health_check_interval=health_check_interval_s,
+        # No health_check_interval: where a server refuses (wrong password, still loading), redis-py pings inside each
+        # connect and retries inside each retry, for minutes. The pool looks at a connection as it hands it out, and
+        # a half-open one ends at `socket_timeout`.
         protocol=2,
         # redis-py's own pause grows to 10 s. A time-out is not tried again: the caller's deadline is running.
         retry=Retry(

@@ -161,6 +161,7 @@ class Link:
         self._wire: Wire | None = None
         self._pending: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._failure: Unavailable | None = None  # why there is no connection
         self._clock = asyncio.get_running_loop().time
 
     @property
@@ -199,7 +200,7 @@ class Link:
             async with asyncio.timeout(self.timeout_s):
                 await future
         except TimeoutError as error:
-            raise Unavailable("Valkey cannot be reached") from error
+            raise Unavailable(self._failure.message if self._failure else "Valkey cannot be reached") from error
         finally:
             self._waiting.discard(future)
 
@@ -214,11 +215,13 @@ class Link:
         while True:
             try:
                 wire = await connect(self.endpoint, timeout_s=self.timeout_s)
-            except Unavailable:
+            except Unavailable as failure:
+                self._failure = failure
                 await asyncio.sleep(pause_s * (0.5 + random.random() / 2))  # noqa: S311 - spreads reconnects
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
                 continue
             pause_s = FIRST_PAUSE_S
+            self._failure = None
             wire.on_reply = self._on_reply
             self._wire = wire
             for future in self._waiting:

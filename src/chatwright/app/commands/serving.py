@@ -135,6 +135,17 @@ def seed(base_url: str, parent: int | None, data_dir: Path | None, config_file: 
     click.echo(json.dumps({"made_keys": made_keys}))
 
 
+def _command() -> str:
+    """How this person calls us: `make up` leaves the command in .venv/bin, which is seldom on the path."""
+    import os
+    import shutil
+
+    if shutil.which("chatwright"):
+        return "chatwright"
+    own = Path(sys.executable).with_name("chatwright")
+    return os.path.relpath(own) if own.exists() else "python -m chatwright"
+
+
 class _JsonTeller:
     """One line of JSON when everything works, for scripts."""
 
@@ -168,16 +179,19 @@ class _Terminal:
         from rich.console import Console
 
         self._console = Console(highlight=False)
+        self._step = ""
         self.quiet = self._console.is_terminal and sys.stderr.isatty()
         self._status = self._console.status("starting") if self._console.is_terminal else None
         if self._status is not None:
             self._status.start()
 
     def progress(self, line: str) -> None:
+        step = line.partition(":")[0]
         if self._status is not None:
             self._status.update(line)
-        else:
-            click.echo(line)
+        elif step != self._step:  # a log needs the steps, not their every movement
+            click.echo(step)
+        self._step = step
 
     def ready(self, ready: "Ready") -> None:
         from rich import box
@@ -221,7 +235,7 @@ class _Terminal:
             Panel(view, title=title, border_style="green", box=box.ROUNDED, expand=False, padding=(1, 2))
         )
         if known.chatbot:
-            self._console.print(f"  Ask in the terminal: chatwright chat {known.chatbot}")
+            self._console.print(f"  Ask in the terminal: {_command()} chat {known.chatbot}")
         self._console.print("  Ctrl-C stops everything.\n", style="dim")
 
     def stopping(self) -> None:

@@ -172,6 +172,7 @@ class Postgres:
             log_path=self.home.logs / "postgres.log",
             launch=self._launch,
             answers=self._answers,
+            leaving=self._leaving,
             on_launch=on_launch,
             stop_steps=((signal.SIGINT, 20.0), (signal.SIGQUIT, 8.0), (signal.SIGKILL, 5.0)),
             ready_at_most_s=_RECOVERY_AT_MOST_S,
@@ -208,9 +209,19 @@ class Postgres:
             path.unlink(missing_ok=True)
 
     async def _answers(self, pid: int) -> bool:
-        """The server writes its state into line 8 of postmaster.pid; cheaper than trying to connect."""
+        return self._state(pid) == "ready"
+
+    def _leaving(self, pid: int) -> bool:
+        """SIGTERM from outside is PostgreSQL's "smart" shutdown: nobody new, and the old may stay as they like."""
+        try:
+            return self._state(pid) == "stopping"
+        except OSError:
+            return False
+
+    def _state(self, pid: int) -> str:
+        """The server writes its state into line 8 of postmaster.pid; cheaper than trying to connect. Raises OSError."""
         lines = (self.home.postgres / "postmaster.pid").read_text().splitlines()
-        return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+        return lines[7].strip() if len(lines) >= 8 and lines[0] == str(pid) else ""
 
     async def provide(self, on_progress: Callable[[str], None]) -> None:
         """Role, database and extension, each made if missing. Needs a running server; about 20 ms if all is there."""

@@ -18,6 +18,7 @@ _LOOK_EVERY_S = 0.05
 _BACKOFF_AT_MOST_S = 1.0
 _HEALTHY_AFTER_S = 10.0
 _KEEP_LOG_SHORT_EVERY_S = 60.0
+_ASK_LEAVING_EVERY_S = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,6 +35,8 @@ class Server:
     on_launch: Callable[[], None]
     stop_steps: Sequence[tuple[signal.Signals, float]]
     ready_at_most_s: float
+    leaving: Callable[[int], bool] | None = None
+    """Whether this process was asked to end by somebody else and lets nobody in any more, though it still runs."""
     process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -64,7 +67,7 @@ class Server:
     async def watch(self) -> None:
         """Start the server again whenever it ends, until cancelled. The wait between tries grows up to 1 s."""
         wait_s = 0.0
-        started_s = kept_short_s = time.monotonic()
+        started_s = kept_short_s = asked_s = time.monotonic()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             now_s = time.monotonic()
@@ -72,7 +75,15 @@ class Server:
                 kept_short_s = now_s
                 processes.keep_short(self.log_path)
             process = self.process
-            if process is None or process.poll() is None:
+            if process is None:
+                continue
+            if process.poll() is None:
+                if self.leaving is not None and now_s - asked_s > _ASK_LEAVING_EVERY_S:
+                    asked_s = now_s
+                    if self.leaving(process.pid):
+                        # It would wait for its clients, and they keep their connections: for ever.
+                        _log.warning("server.leaving", server=self.name, pid=process.pid)
+                        await self.stop()
                 continue
             _log.error("server.died", server=self.name, pid=process.pid, exit_code=process.returncode)
             wait_s = 0.0 if now_s - started_s > _HEALTHY_AFTER_S else min(wait_s + 0.1, _BACKOFF_AT_MOST_S)

@@ -56,11 +56,17 @@ RETURNING state
 """
 
 ASK_CANCEL = """
+-- The conversation's row first, then the message's: an ending takes them in this order, and the other one deadlocks.
+WITH conversation AS (
+    SELECT c.id FROM conversations c JOIN messages m ON m.tenant_id = c.tenant_id AND m.conversation_id = c.id
+     WHERE m.tenant_id = $1 AND m.id = $2 AND ($3::text IS NULL OR c.visitor_id = $3)
+       FOR NO KEY UPDATE OF c
+)
 UPDATE messages SET cancel_asked_at = coalesce(cancel_asked_at, now())
- WHERE tenant_id = $1 AND id = $2 AND state = 'accepted'
-   AND ($3::text IS NULL OR EXISTS (SELECT FROM conversations c
-                                     WHERE c.tenant_id = $1 AND c.id = messages.conversation_id AND c.visitor_id = $3))
-RETURNING conversation_id
+  FROM conversation
+ WHERE messages.tenant_id = $1 AND messages.id = $2 AND messages.state = 'accepted'
+   AND messages.conversation_id = conversation.id
+RETURNING messages.conversation_id
 """
 
 MESSAGE_STATE = """

@@ -6,13 +6,14 @@ Three ways lead to forgetting, so that none of them alone has to hold: a notice 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import structlog
 
 from chatwright.adapters.postgres import Database
 from chatwright.domain.errors import Unauthenticated, Unavailable
+from chatwright.domain.ids import ApiKeyId
 from chatwright.features.credentials import store
 from chatwright.features.credentials.rules import VisitorTokens, hash_secret, is_key
 from chatwright.features.credentials.store import KeyIdentity
@@ -53,6 +54,7 @@ class KeyDirectory:
         self._by_key: dict[str, bytes] = {}
         self._unknown: dict[bytes, float] = {}
         self._drops = 0
+        self._looking: dict[bytes, asyncio.Lock] = {}
         self._tokens: VisitorTokens | None = None
 
     async def authenticate(self, secret: str) -> KeyIdentity:
@@ -63,7 +65,17 @@ class KeyDirectory:
         if entry is not None and entry.until > self._clock():
             entry.used = True
             return entry.identity
-        return await self._look_up(secret, digest)
+        # Many ask at once when an entry ends or the process is new: one reads, the others wait for it.
+        lock = self._looking.setdefault(digest, asyncio.Lock())
+        try:
+            async with lock:
+                entry = self._entries.get(digest)
+                if entry is not None and entry.until > self._clock():
+                    return entry.identity
+                return await self._look_up(secret, digest)
+        finally:
+            if not lock.locked():
+                self._looking.pop(digest, None)
 
     def drop(self, key_id: str) -> None:
         """Forget a key at once: the next use of it asks the database."""
@@ -71,6 +83,12 @@ class KeyDirectory:
         digest = self._by_key.pop(key_id, None)
         if digest is not None:
             del self._entries[digest]
+
+    def drop_all(self) -> None:
+        """Forget every key: notices of revocation may have been missed."""
+        self._drops += 1
+        self._entries.clear()
+        self._by_key.clear()
 
     async def visitor_tokens(self) -> VisitorTokens:
         """The signer of visitor tokens; its secret is read (and made, the first time ever) once per process."""
@@ -96,6 +114,14 @@ class KeyDirectory:
             except (Unavailable, TimeoutError) as error:
                 # Nobody can revoke a key while PostgreSQL is away, and what we hold ages out by itself.
                 log.warning("keys.watch_failed", error=str(error))
+
+    async def listen(self, notices: AsyncIterator[ApiKeyId | None]) -> None:
+        """Drop what is told as revoked, the moment it is told; None means that some may have been missed."""
+        async for key_id in notices:
+            if key_id is None:
+                self.drop_all()
+            else:
+                self.drop(key_id)
 
     async def drop_ended(self) -> None:
         """Read which keys stopped working lately and forget them."""

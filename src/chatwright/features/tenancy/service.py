@@ -4,6 +4,7 @@ What is handed out is at most `ttl_s` old: a change made on another process show
 process at once (`invalidate`).
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,7 @@ class ChatbotDirectory:
         self._origins: dict[str, tuple[float, bool]] = {}
         self._widgets: dict[str, tuple[float, Chatbot | None]] = {}
         self._changes = 0
+        self._loading: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def get(self, scope: Scope, id_or_slug: str) -> Chatbot:
         """The chatbot as it was at most `ttl_s` ago.
@@ -85,14 +87,24 @@ class ChatbotDirectory:
         self._widgets.clear()
 
     async def _load(self, key: tuple[str, str]) -> Chatbot | None:
-        changes = self._changes
-        scope = Scope(tenant_id=TenantId(key[0]))
-        async with self._db.transaction(scope) as db:
-            chatbot = await store.get_chatbot(db, scope, key[1])
-        if changes == self._changes:
-            _make_room(self._chatbots, _CHATBOTS_AT_MOST)
-            self._chatbots[key] = (self._clock() + self._ttl_s, chatbot)
-        return chatbot
+        """Read one chatbot. When many ask at the moment an entry ends, one reads and the others wait for it."""
+        lock = self._loading.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                entry = self._chatbots.get(key)
+                if entry is not None and entry[0] > self._clock():
+                    return entry[1]
+                changes = self._changes
+                scope = Scope(tenant_id=TenantId(key[0]))
+                async with self._db.transaction(scope) as db:
+                    chatbot = await store.get_chatbot(db, scope, key[1])
+                if changes == self._changes:
+                    _make_room(self._chatbots, _CHATBOTS_AT_MOST)
+                    self._chatbots[key] = (self._clock() + self._ttl_s, chatbot)
+                return chatbot
+        finally:
+            if not lock.locked():
+                self._loading.pop(key, None)
 
 
 def _make_room(entries: dict[Any, Any], at_most: int) -> None:

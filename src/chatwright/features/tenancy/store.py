@@ -25,6 +25,11 @@ _TENANT_COLUMNS = "id, name, plan, time_zone, weight, disabled_at, created_at"
 _CHATBOT_COLUMNS = """id, tenant_id, slug, name, widget_id, revision, providers, system_prompt, personality, temperature,
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
     allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, created_at, updated_at"""
+# An empty knowledge base is known beforehand, so that no question is embedded for nothing. Under the tenants' role only:
+# the operators' has no right to read chunks.
+_OWN_COLUMNS = f"""{_CHATBOT_COLUMNS}, knowledge_enabled AND EXISTS (SELECT FROM chunks
+    WHERE chunks.tenant_id = chatbots.tenant_id AND chunks.knowledge_base_id = chatbots.knowledge_base_id)
+    AS has_knowledge"""
 
 INSERT_TENANT = f"""
 INSERT INTO tenants (id, name, plan, time_zone, weight) VALUES ($1, $2, $3, $4, $5)
@@ -59,17 +64,14 @@ INSERT INTO chatbots (id, tenant_id, slug, name, widget_id, providers, system_pr
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
     allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
-RETURNING {_CHATBOT_COLUMNS}
+RETURNING {_OWN_COLUMNS}
 """
 
-# An empty knowledge base is known beforehand, so that no question is embedded for nothing.
-_HAS_KNOWLEDGE = """knowledge_enabled AND EXISTS (SELECT FROM chunks
-    WHERE chunks.tenant_id = $1 AND chunks.knowledge_base_id = chatbots.knowledge_base_id) AS has_knowledge"""
-GET_CHATBOT_BY_ID = f"SELECT {_CHATBOT_COLUMNS}, {_HAS_KNOWLEDGE} FROM chatbots WHERE tenant_id = $1 AND id = $2"
-GET_CHATBOT_BY_SLUG = f"SELECT {_CHATBOT_COLUMNS}, {_HAS_KNOWLEDGE} FROM chatbots WHERE tenant_id = $1 AND slug = $2"
+GET_CHATBOT_BY_ID = f"SELECT {_OWN_COLUMNS} FROM chatbots WHERE tenant_id = $1 AND id = $2"
+GET_CHATBOT_BY_SLUG = f"SELECT {_OWN_COLUMNS} FROM chatbots WHERE tenant_id = $1 AND slug = $2"
 
 LIST_CHATBOTS = f"""
-SELECT {_CHATBOT_COLUMNS} FROM chatbots
+SELECT {_OWN_COLUMNS} FROM chatbots
  WHERE tenant_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3
 """
 
@@ -243,7 +245,7 @@ async def patch_chatbot(db: Connection, scope: Scope, id_or_slug: str, changes: 
         await _check_knowledge_base(db, scope, changes["knowledge_base_id"])
     values = {name: _column_value(name, value) for name, value in changes.items()}
     assignments = ", ".join(f"{name} = ${place}" for place, name in enumerate(values, start=3))
-    query = PATCH_CHATBOT.format(assignments=assignments, columns=_CHATBOT_COLUMNS)
+    query = PATCH_CHATBOT.format(assignments=assignments, columns=_OWN_COLUMNS)
     try:
         row = await db.fetchrow(query, scope.tenant_id, chatbot.id, *values.values())
     except asyncpg.UniqueViolationError as error:

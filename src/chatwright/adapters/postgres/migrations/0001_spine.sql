@@ -51,6 +51,7 @@ CREATE TABLE api_keys (
     CHECK ((kind = 'admin') = (tenant_id IS NULL))
 );
 CREATE INDEX api_keys_tenant ON api_keys (tenant_id, created_at);
+CREATE INDEX api_keys_revoked ON api_keys (revoked_at) WHERE revoked_at IS NOT NULL;
 
 CREATE TABLE knowledge_bases (
     id         uuid PRIMARY KEY,
