@@ -17,7 +17,7 @@ from chatwright.pipeline.submit import add_document
 
 PAGES = (
     DemoDocument(title="Bread", text="# Bread\n\nThe bread is baked at four in the morning.", url="/guide/bread"),
-    DemoDocument(title="Cake", text="# Cake\n\nA wedding cake must be ordered three weeks ahead.", url="/"),
+    DemoDocument(title="Cake", text="# Cake\n\nA wedding cake must be ordered three weeks ahead.", url="/guide/cake"),
 )
 
 

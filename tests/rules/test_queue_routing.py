@@ -127,13 +127,15 @@ def _running(failed_attempts: int = 0) -> Running:
 
 
 def test_outcomes_become_what_bullmq_is_told() -> None:
-    assert finish_of(_running(), Done({"a": 1})).wire() == ["c", "t", '{"a":1}', 0]
+    assert finish_of(_running(), Done({"a": 1})).wire() == ["c", "t", '{"a":1}', 0, 0]
     assert finish_of(_running(), Done(object())).text == "null"
-    assert finish_of(_running(), RetryLater(0.25, "later")).wire() == ["d", "t", "later", 250]
-    assert finish_of(_running(), Failed("no \ud800")).wire() == ["f", "t", "no ?", 0]
+    assert finish_of(_running(), RetryLater(0.25, "later")).wire() == ["d", "t", "later", 250, 0]
+    assert finish_of(_running(), Failed("no \ud800")).wire() == ["f", "t", "no ?", 0, 0]
 
 
-@pytest.mark.parametrize(("failed", "kind", "delay_ms"), [(0, "a", 5000), (1, "a", 10_000), (3, "a", 40_000), (4, "f", 0)])
+@pytest.mark.parametrize(
+    ("failed", "kind", "delay_ms"), [(0, "a", 5000), (1, "a", 10_000), (3, "a", 40_000), (4, "f", 0)]
+)
 def test_faults_back_off_exponentially_and_end_with_the_last_attempt(failed: int, kind: str, delay_ms: int) -> None:
     finish = finish_of(_running(failed), KeyError("a visitor's words"))
     assert (finish.kind, finish.number) == (kind, delay_ms)
@@ -151,7 +153,9 @@ def _slots(concurrency: int, reserve: int) -> tuple[Slots, list[Lane]]:
 
 
 @given(st.integers(2, 40), st.integers(0, 39), st.lists(st.integers(0, 2), max_size=60))
-def test_slots_are_never_overfilled_and_the_reserve_stays_free(concurrency: int, reserve: int, wishes: list[int]) -> None:
+def test_slots_are_never_overfilled_and_the_reserve_stays_free(
+    concurrency: int, reserve: int, wishes: list[int]
+) -> None:
     reserve %= concurrency
     slots, lanes = _slots(concurrency, reserve)
     for number, wish in enumerate(wishes):

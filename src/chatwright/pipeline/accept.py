@@ -26,7 +26,7 @@ from chatwright.domain.ids import ConversationId, JobId, MessageId, is_id, new_i
 from chatwright.domain.jobs import JobType
 from chatwright.domain.messages import Accepted, Draft, MessageState
 from chatwright.domain.scope import Scope
-from chatwright.features import conversations, jobs
+from chatwright.features import analysis, conversations, jobs
 from chatwright.pipeline.enqueue import enqueue, enqueue_row
 from chatwright.pipeline.services import Services
 
@@ -51,6 +51,8 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
     caller's, Conflict when the same `client_message_id` came with another text, Unavailable when PostgreSQL is away.
     """
     text = inspect(draft.text, max_chars=app.settings.max_text_chars)
+    # Signals only: nothing has measured how often the rules are right, so they refuse nobody yet.
+    app.metrics.guard_verdicts.labels("flagged" if analysis.injection_signals(text) else "clean").inc()
     is_new = draft.conversation_id is None
     accepted = Accepted(
         message_id=MessageId(new_id()),

@@ -6,8 +6,10 @@ row; its own provider call is still closed in the books.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -46,16 +48,32 @@ class _Attempt:
     books: CallBooks | None = None
 
 
+class _Talk:
+    """Gives each streamed piece the animation of its sentence: the talking ones in turn."""
+
+    def __init__(self) -> None:
+        self.animation_set: Mapping[str, Any] = {}
+        self._sentence = 0
+
+    def animate(self, text: str) -> str:
+        name = animation.while_streaming(self._sentence, self.animation_set)
+        self._sentence += sum(text.count(mark) for mark in (". ", "! ", "? ", "\n"))
+        if text.endswith((".", "!", "?")):
+            self._sentence += 1
+        return name
+
+
 async def answer(app: Services, job: Job) -> None:
     """Answer the message of a claimed `chat_response` job and end it, well or badly.
 
     Raises LostLock having changed nothing; ProviderError or Unavailable with the message still open (nothing visible
     was said: the caller decides on another attempt); CancelledError when the worker itself is stopped.
     """
-    attempt = _Attempt(job=job, sink=open_sink(app, job), began=time.time())
+    talk = _Talk()
+    attempt = _Attempt(job=job, sink=open_sink(app, job, animate=talk.animate), began=time.time())
     try:
         async with asyncio.timeout(_time_left_s(app, job)):
-            await _answer(app, attempt)
+            await _answer(app, attempt, talk)
     except TimeoutError:
         error = DeadlineExceeded("the answer took longer than it may; its text so far was kept")
         await _end(app, attempt, Ending(state=MessageState.FAILED, error=error, dead_letter=True, retriable=True))
@@ -65,10 +83,11 @@ async def answer(app: Services, job: Job) -> None:
         raise
 
 
-async def _answer(app: Services, attempt: _Attempt) -> None:
+async def _answer(app: Services, attempt: _Attempt, talk: "_Talk") -> None:
     job = attempt.job
     chatbot, turn = await asyncio.gather(_load_chatbot(app, job), _load_turn(app, job))
     attempt.chatbot = chatbot
+    talk.animation_set = chatbot.animation_set
     attempt.reading = analysis.read(turn.text)
 
     # The fence goes up in the event log while knowledge is looked up: neither needs the other.
@@ -92,6 +111,7 @@ async def _answer(app: Services, attempt: _Attempt) -> None:
         attempt.run.deltas(), attempt.sink, coalesce_s=app.settings.coalesce_s, progress=attempt.progress
     )
     _measure_first_text(app, attempt)
+    app.metrics.cache_requests.labels("bypass").inc()
     if relayed.error is None:
         await _end(app, attempt, Ending(state=MessageState.ANSWERED))
     elif attempt.progress.text:

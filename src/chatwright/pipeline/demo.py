@@ -130,15 +130,15 @@ def load_documentation() -> list[DemoDocument]:
 
 
 def _guide(name: str) -> str:
-    """Where the API shows a page: the guide is docs/, the README's place is the front page."""
+    """Where the API shows a page: docs/ below /guide, the README as its page "about"."""
     page = name.removeprefix("docs/")
     if page == name:
-        return "/"
+        return "/guide/about"
     return "/guide" if page == "README" else f"/guide/{page}"
 
 
 def _is_guide(url: str | None) -> bool:
-    return url is not None and (url in ("/", "/guide") or url.startswith("/guide/"))
+    return url == "/guide" or (url or "").startswith("/guide/")
 
 
 async def _ensure_tenant(app: Services, tenant_key: str) -> str:

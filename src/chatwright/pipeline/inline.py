@@ -43,7 +43,7 @@ class InlineAnswer:
     model: str
     attempts: int
     cost_nano: int | None
-    cached: str = "miss"
+    cached: str = "bypass"
     tool_calls: list[dict[str, Any]] | None = None
     sources: Sequence[Source] = ()
 
@@ -123,6 +123,7 @@ async def embed(app: Services, scope: Scope, texts: Sequence[str], model: str) -
 async def _prepare(app: Services, request: InlineRequest) -> tuple[ProviderRun, CallBooks, Prompt]:
     chatbot = request.chatbot
     question = next((turn.content for turn in reversed(request.turns) if turn.role == "user"), "")
+    app.metrics.cache_requests.labels("bypass").inc()
     sources = await find_sources(app, chatbot, question)
     prompt = _prompt(app, request, question, sources)
     max_tokens = prompt.max_tokens or chatbot.max_tokens

@@ -12,7 +12,9 @@ async def find_sources(app: Services, chatbot: Chatbot, question: str) -> tuple[
         return ()
     vector = (await app.embedder.embed([question]))[0]
     async with app.db.transaction(chatbot.scope) as db:
-        hits = await knowledge.search(
-            db, chatbot.scope, chatbot.knowledge_base_id, vector, top_k=knowledge.CANDIDATES
+        hits = await knowledge.search(db, chatbot.scope, chatbot.knowledge_base_id, vector, top_k=knowledge.CANDIDATES)
+    return tuple(
+        knowledge.choose_sources(
+            question, hits, threshold=app.settings.relevance_threshold, at_most=app.settings.knowledge_top_k
         )
-    return tuple(knowledge.choose_sources(question, hits, threshold=app.settings.relevance_threshold, at_most=app.settings.knowledge_top_k))
+    )

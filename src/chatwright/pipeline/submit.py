@@ -167,7 +167,7 @@ async def replay_dead_letter(
         if letter.state == "discarded":
             raise Conflict("this dead letter was discarded; it is not replayed any more")
         if letter.message_id is not None:
-            await conversations.reopen(db, scope, letter.message_id)
+            await conversations.reopen(db, scope, letter.message_id, text=_edited_text(app, payload))
         row = await jobs.requeue(db, scope, letter.job_id, generation=letter.generation, payload=payload)
         if row is None:
             raise Conflict("the job is not at rest: it was replayed by another letter or is running")
@@ -183,6 +183,15 @@ async def discard_dead_letter(app: Services, scope: Scope, dead_letter_id: DeadL
         if letter.state == "replayed":
             raise Conflict("this dead letter was replayed")
         await jobs.discard(db, scope, dead_letter_id)
+
+
+def _edited_text(app: Services, payload: dict[str, Any] | None) -> str | None:
+    """The text that an edited chat job is replayed with; None leaves the visitor's own."""
+    if payload is None or "text" not in payload:
+        return None
+    if not isinstance(payload["text"], str):
+        raise Unprocessable("`text` must be a string", param="payload.text")
+    return inspect(payload["text"], max_chars=app.settings.max_text_chars)
 
 
 async def _letter(db: Any, scope: Scope, dead_letter_id: DeadLetterId) -> jobs.DeadLetter:

@@ -1,5 +1,7 @@
 """A chat job's own corner of the event log: its sink, and whether somebody asked to stop it."""
 
+from collections.abc import Callable
+
 from chatwright.domain.errors import LostLock
 from chatwright.domain.jobs import Job
 from chatwright.features import conversations, jobs
@@ -7,8 +9,11 @@ from chatwright.pipeline.services import Services
 from chatwright.pipeline.stream import ConversationSink
 
 
-def open_sink(app: Services, job: Job) -> ConversationSink:
-    """A sink that writes under the attempt's fence; a lost log is begun anew only if PostgreSQL confirms the fence."""
+def open_sink(app: Services, job: Job, *, animate: Callable[[str], str | None] | None = None) -> ConversationSink:
+    """A sink that writes under the attempt's fence; a lost log is begun anew only if PostgreSQL confirms the fence.
+
+    `animate` chooses the animation that goes with a piece of text.
+    """
     assert job.message_id is not None
     assert job.conversation_id is not None
     conversation_id = job.conversation_id
@@ -30,6 +35,7 @@ def open_sink(app: Services, job: Job) -> ConversationSink:
         stream_id=job.message_id,
         attempt=job.attempt,
         on_missing=prove,
+        animate=animate,
     )
 
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -137,7 +138,7 @@ class Consumer:
                 await self._emptied.wait()
         for running in self._all_running():
             log.error("job.handler_refuses_to_end", job_id=running.job.id, queue=running.job.queue)
-            self._end(running, Finish("r", running.raw_id, running.token))
+            self._end(running, running.finish("r"))
         with suppress(TimeoutError):
             async with asyncio.timeout(2 * self._timeout_s):
                 await self._ended.wait()
@@ -218,7 +219,7 @@ class Consumer:
         for finish, code in zip(turn.finishes, codes, strict=True):
             if code in (-4, -9) and finish.kind == "c":
                 # a parent of a foreign flow whose children are not done: it cannot complete
-                lane.finishes.append(Finish("f", finish.raw_id, finish.token, "the job has unfinished children"))
+                lane.finishes.append(replace(finish, kind="f", text="the job has unfinished children"))
             elif code != 0:
                 # -1 gone, -2 and -6 not ours any more, -3 not active: somebody else decides about it
                 log.info("job.finish_ignored", job_id=finish.raw_id.decode(errors="replace"), code=str(code))
@@ -248,8 +249,8 @@ class Consumer:
         job, problem = decode_job(lane.spec.name, raw_id, items)
         if problem:
             log.warning("job.unreadable", job_id=job.id, queue=job.queue, reason=problem)
-            lane.finishes.append(Finish("f", raw_id, token, problem))
-            self._wake.set()
+            lane.finishes.append(Finish("f", raw_id, token, problem, started=job.started))
+            self._kick(lane)  # it may have counted towards a tenant's cap
             return
         assert self._group is not None
         running = Running(job, raw_id, token, lane)
@@ -273,10 +274,10 @@ class Consumer:
         elif task.cancelled():
             # by us: hand back. By itself, which must not end the worker: a fault of the handler like any other
             ours = running.returning or self._leaving
-            finish = Finish("r", running.raw_id, running.token) if ours else after_fault(running, "CancelledError")
+            finish = running.finish("r") if ours else after_fault(running, "CancelledError")
             self._end(running, finish)
         elif task.exception() is not None:  # KeyboardInterrupt, SystemExit: the task group ends everything
-            self._end(running, Finish("r", running.raw_id, running.token))
+            self._end(running, running.finish("r"))
         else:
             self._end(running, finish_of(running, task.result()))
 

@@ -75,17 +75,19 @@ class ConsumerHealth:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """What to tell BullMQ about a job that ended. `kind` is as in cycle.lua; `number` is a delay in ms."""
+    """What to tell BullMQ about a job that ended. `kind` is as in cycle.lua; `number` is a delay in ms; `started` tells
+    this attempt from a later one."""
 
     kind: str
     raw_id: bytes
     token: str
     text: str = ""
     number: int = 0
+    started: int = 0
 
     def wire(self) -> list[Any]:
         # a lone surrogate cannot be packed, and would end the round trip of all
-        return [self.kind, self.token, self.text.encode(errors="replace").decode(), self.number]
+        return [self.kind, self.token, self.text.encode(errors="replace").decode(), self.number, self.started]
 
 
 _decode = msgspec.json.Decoder().decode

@@ -24,6 +24,9 @@ class Running:
     returning: bool = False
     lost: bool = False
 
+    def finish(self, kind: str, text: str = "", number: int = 0) -> Finish:
+        return Finish(kind, self.raw_id, self.token, text, number, self.job.started)
+
 
 @dataclass(slots=True)
 class Lane:
@@ -93,11 +96,11 @@ class Slots:
 def finish_of(running: Running, outcome: Outcome | Exception) -> Finish:
     match outcome:
         case Done(result):
-            return Finish("c", running.raw_id, running.token, encode_result(result))
+            return running.finish("c", encode_result(result))
         case RetryLater(delay_s, reason):
-            return Finish("d", running.raw_id, running.token, reason, max(1, round(delay_s * 1000)))
+            return running.finish("d", reason, max(1, round(delay_s * 1000)))
         case Failed(reason):
-            return Finish("f", running.raw_id, running.token, reason)
+            return running.finish("f", reason)
         case Exception():
             return after_fault(running, type(outcome).__name__)
         case _:  # pyright: ignore[reportUnnecessaryComparison]  # a handler's types are only as good as its author
@@ -108,6 +111,6 @@ def after_fault(running: Running, what: str) -> Finish:
     """Backoff of the queue, then failed. The reason names the class only: messages may hold visitors' words."""
     spec, attempt = running.lane.spec, running.job.failed_attempts + 1
     if attempt >= spec.attempts:
-        return Finish("f", running.raw_id, running.token, f"{what} in attempt {attempt} of {spec.attempts}")
+        return running.finish("f", f"{what} in attempt {attempt} of {spec.attempts}")
     delay_ms = max(1, round(spec.backoff_s * 1000 * 2 ** (attempt - 1)))
-    return Finish("a", running.raw_id, running.token, what, delay_ms)
+    return running.finish("a", what, delay_ms)

@@ -28,7 +28,7 @@ UPDATE messages SET state = $3, error_code = $4, error_message = $5, reading = c
 
 REOPEN = """
 UPDATE messages SET state = 'accepted', error_code = NULL, error_message = NULL, finished_at = NULL,
-                    cancel_asked_at = NULL
+                    cancel_asked_at = NULL, text = coalesce($3, text)
  WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'refused', 'cancelled')
 """
 
@@ -135,9 +135,10 @@ async def set_terminal(db: Connection, scope: Scope, ending: Finished) -> bool:
     return status.endswith(" 1")
 
 
-async def reopen(db: Connection, scope: Scope, message_id: MessageId) -> bool:
-    """Make a failed message acceptable again for a replay; a partial answer is dropped. False: it is not failed."""
-    if not (await db.execute(REOPEN, scope.tenant_id, message_id)).endswith(" 1"):
+async def reopen(db: Connection, scope: Scope, message_id: MessageId, *, text: str | None = None) -> bool:
+    """Make a failed message acceptable again for a replay, with another `text` if one is given; a partial answer is
+    dropped. False: it is not failed."""
+    if not (await db.execute(REOPEN, scope.tenant_id, message_id, text)).endswith(" 1"):
         return False
     await db.execute(DROP_PARTIAL, scope.tenant_id, message_id)
     return True

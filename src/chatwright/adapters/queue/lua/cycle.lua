@@ -1,7 +1,7 @@
 -- One turn of a worker on one queue: finish what ended, then fetch up to n jobs. Needs fair.lua and BullMQ's
 -- move_to_finished, move_to_delayed and move_to_active as functions.
 -- KEYS[1] base key; ARGV[1 + i] id of the i-th finish (ids of foreign jobs may be any bytes); ARGV[1] msgpack:
---   f = finishes {kind, token, text, number}: c completed, f failed, d delayed (number = ms; text = reason),
+--   f = finishes {kind, token, text, number, started}: c completed, f failed, d delayed (number = ms; text = reason),
 --       a delayed and counted as an attempt, r handed back;  k = {completed kept, failed kept}
 --   n = jobs wanted, l = lock ms, t = token prefix, w = worker name, c = tenant cap (0 = none), b = {tenant = running}
 -- Returns {finish codes, jobs {id, token, hash}, ms until the next delayed job or -1, more may be there 0|1, capped 0|1}.
@@ -64,9 +64,18 @@ local function finish(entry, id)
         lockDuration = request.l, attempts = 0, maxMetricsSize = '' }) })
 end
 
+-- As in renew.lua: the lock expired while the server was down, but it is still this attempt's job.
+local function retake(entry, id)
+  if tonumber(redis.call('HGET', base .. id, 'ats') or -1) ~= entry[5] then return false end
+  if not redis.call('LPOS', active, id) then return false end
+  redis.call('SET', base .. id .. ':lock', entry[2], 'PX', request.l)
+  return true
+end
+
 local codes = {}
 for i, entry in ipairs(request.f) do
   local ok, code = pcall(finish, entry, ARGV[1 + i])
+  if ok and code == -2 and retake(entry, ARGV[1 + i]) then ok, code = pcall(finish, entry, ARGV[1 + i]) end
   codes[i] = ok and code or tostring(type(code) == 'table' and code.err or code)
 end
 
