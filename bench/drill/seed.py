@@ -162,7 +162,7 @@ def _clients(
         kind = RestClient if number % 2 else SocketClient
         name = f"{kind.__name__}-{number}"
         count = messages // _CONVERSATIONS + (number < messages % _CONVERSATIONS)
-        lines = write_lines(draw, name=name, tenant_id=tenant.id, count=count, over_s=over_s * 0.8)
+        lines = write_lines(draw, name=name, tenant_id=tenant.id, count=count, over_s=over_s * 0.45)
         clients.append(kind(session, base_url=base_url, key=tenant.key, chatbot=CHATBOT, name=name, lines=lines))
     return clients
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from chatwright.app.embedded.home import hold_data_dir
 from tests.e2e import conftest as e2e
 
 if TYPE_CHECKING:
@@ -118,6 +119,17 @@ def test_the_port_is_taken(data_dir: Path) -> None:
     assert f"port {port}" in done.stderr
     assert "--port" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_second_up_beside_a_start_under_way_explains_itself_too(data_dir: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with hold_data_dir(data_dir):  # as the first one does before it is ready
+            done = e2e.chatwright("up", "--data-dir", str(data_dir), "--port", str(other.getsockname()[1]))
+    assert done.returncode == 1
+    assert "already running" in done.stderr
+    assert str(os.getpid()) in done.stderr
 
 
 def test_data_and_keys_survive_restarts_and_later_starts_are_quick(data_dir: Path) -> None:

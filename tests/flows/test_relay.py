@@ -16,7 +16,7 @@ from chatwright.domain import events
 from chatwright.domain.errors import ContentBlocked, CutStream, LostLock, ProviderError, Unavailable
 from chatwright.domain.ids import ConversationId, MessageId, TenantId, new_id
 from chatwright.domain.providers import Delta, Finish, Usage
-from chatwright.pipeline.stream import ConversationSink, PassThrough, Progress, merge_tool_calls, relay
+from chatwright.pipeline.stream import ConversationSink, PassThrough, Progress, relay
 
 
 class Pieces:
@@ -314,7 +314,6 @@ def test_tool_calls_are_joined_and_passed_on() -> None:
         {"id": "c2", "type": "function", "function": {"name": "buy", "arguments": '{"n":2}'}},
     ]
     assert run(relay(deltas(), Pieces())).tool_calls == relayed.tool_calls
-    assert merge_tool_calls([]) is None
 
 
 # The conversation's sink, on a real Valkey.

@@ -12,8 +12,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +25,8 @@ from chatwright.app.addresses import Addresses, base_url
 from chatwright.app.children import Child, start
 from chatwright.app.credentials import Credentials, read_credentials
 from chatwright.app.embedded import AlreadyRunning, find_running, run_embedded
-from chatwright.app.listen import listening
+from chatwright.app.embedded.home import hold_data_dir
+from chatwright.app.listen import PortTaken, listening
 from chatwright.app.settings import Loaded, Settings, all_options, to_environment
 from chatwright.domain.errors import ChatwrightError
 
@@ -108,7 +109,7 @@ class _StopOnSignal:
 async def _up(loaded: Loaded, teller: Teller, children: list[Child]) -> None:
     settings, started_s = loaded.settings, time.monotonic()
     _refuse_second_start(settings)
-    with listening(settings) as listener:
+    with _own_socket(settings) as listener:
         url = base_url(settings, listener.getsockname()[1])
         async with run_embedded(
             settings.data_dir,
@@ -163,6 +164,20 @@ def _refuse_second_start(settings: Settings) -> None:
         f"(Ctrl-C there, or kill {running.owner.pid}), or start another with --data-dir and --port"
     )
     raise taken
+
+
+@contextmanager
+def _own_socket(settings: Settings) -> Generator[socket.socket]:
+    """The API's socket. Raises AlreadyRunning if it is a start under way on this data directory that has the port,
+    else PortTaken."""
+    with ExitStack() as stack:
+        try:
+            listener = stack.enter_context(listening(settings))
+        except PortTaken:
+            if (settings.data_dir / "lock").exists():
+                stack.enter_context(hold_data_dir(settings.data_dir))
+            raise
+        yield listener
 
 
 def _fresh_log(settings: Settings) -> Path:

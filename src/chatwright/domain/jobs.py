@@ -41,13 +41,3 @@ class Job:
     created_at_s: float = 0.0
     started_at_s: float = 0.0
     deadline_at_s: float | None = None
-
-    @property
-    def queue_id(self) -> str:
-        """The id under which BullMQ knows this generation of the job."""
-        return queue_id(self.type, self.id, self.generation)
-
-
-def queue_id(job_type: str, job_id: str, generation: int) -> str:
-    """Build a BullMQ job id: adding the same one twice is adding it once; a replay is a new generation."""
-    return f"{job_type}-{job_id}-{generation}"

@@ -5,13 +5,18 @@ from typing import Any
 
 import structlog
 
-from chatwright.adapters.queue import JobSpec, QueueName
+from chatwright.adapters.queue import JobKey, JobSpec, QueueName
 from chatwright.domain.errors import Unavailable
-from chatwright.domain.jobs import queue_id
+from chatwright.domain.jobs import JobType
 from chatwright.domain.scope import Scope
 from chatwright.pipeline.services import Services
 
 _log = structlog.get_logger(__name__)
+
+
+def queue_id(job_type: str, job_id: str, generation: int) -> str:
+    """The id under which BullMQ knows one generation of a job."""
+    return str(JobKey(type=JobType(job_type), row_id=job_id, generation=generation))
 
 
 def job_spec(

@@ -9,8 +9,9 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from chatwright.adapters.providers.base import join_tool_calls
 from chatwright.adapters.valkey import StreamLog
 from chatwright.domain.errors import CutStream, ProviderError, Unavailable
 from chatwright.domain.events import MessageReplace, StreamChunk, StreamEvent, StreamReset, encode
@@ -159,7 +160,7 @@ async def relay(
         text=progress.text,
         finish=progress.finish,
         usage=progress.usage,
-        tool_calls=merge_tool_calls(progress.fragments),
+        tool_calls=join_tool_calls(progress.fragments) or None,
         first_text_at_s=progress.first_text_at_s,
         chunks=progress.chunks,
         model=progress.model,
@@ -268,21 +269,6 @@ class _Pump:
 def _wake(future: asyncio.Future[None] | None) -> None:
     if future is not None and not future.done():
         future.set_result(None)
-
-
-def merge_tool_calls(fragments: Sequence[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """Join streamed fragments (OpenAI's delta form, told apart by `index`) into whole tool calls, or None."""
-    calls: dict[int, dict[str, Any]] = {}
-    for fragment in fragments:
-        call = calls.setdefault(
-            int(fragment.get("index", 0)), {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
-        )
-        call["id"] = fragment.get("id") or call["id"]
-        call["type"] = fragment.get("type") or call["type"]
-        part = cast("dict[str, Any]", fragment.get("function") or {})
-        for name in ("name", "arguments"):
-            call["function"][name] += part.get(name) or ""
-    return [calls[index] for index in sorted(calls)] or None
 
 
 class ConversationSink:

@@ -11,10 +11,9 @@ import structlog
 
 from chatwright.adapters.queue import QueueAdmin
 from chatwright.domain.errors import ChatwrightError
-from chatwright.domain.jobs import queue_id
 from chatwright.domain.scope import Scope
 from chatwright.features import budgets, conversations, idempotency, jobs
-from chatwright.pipeline.enqueue import enqueue_row, job_spec
+from chatwright.pipeline.enqueue import enqueue_row, job_spec, queue_id
 from chatwright.pipeline.services import Services
 
 _log = structlog.get_logger(__name__)

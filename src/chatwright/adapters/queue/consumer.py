@@ -223,12 +223,12 @@ class Consumer:
             elif code != 0:
                 # -1 gone, -2 and -6 not ours any more, -3 not active: somebody else decides about it
                 log.info("job.finish_ignored", job_id=finish.raw_id.decode(errors="replace"), code=str(code))
-        for raw_id, token, items in jobs:
-            self._start(lane, raw_id, token.decode(), items)
         if turn.wanted:
             lane.capped = capped == 1
             lane.maybe = more == 1
             self._look_again_in(lane, -more / 1000 if more < 0 else due_ms / 1000 if due_ms >= 0 else None)
+        for raw_id, token, items in jobs:
+            self._start(lane, raw_id, token.decode(), items)
 
     def _look_again_in(self, lane: Lane, delay_s: float | None) -> None:
         if lane.timer is not None:
