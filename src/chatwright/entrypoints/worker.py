@@ -17,6 +17,7 @@ from chatwright.domain.ids import JobId, MessageId, TenantId, is_id
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.scope import Scope
 from chatwright.features import jobs
+from chatwright.features.conversations import LoadedTurn, load_turn
 from chatwright.pipeline.ending import announce_again
 from chatwright.pipeline.foreign import adopt
 from chatwright.pipeline.perform import perform, settle_failure
@@ -33,6 +34,7 @@ class Worker:
         self._app = app
         self._consumer = consumer
         self._running: dict[JobId, tuple[Job, asyncio.Task[None]]] = {}
+        self._prefetching: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Consume, keep leases and listen for cancellations, until cancelled or stopped."""
@@ -56,27 +58,28 @@ class Worker:
         began = time.time()
         self._app.metrics.queue_wait_seconds.labels(queued.queue).observe(max(0.0, began - queued.enqueued_at_s))
         try:
-            job = await self._claim(queued)
+            claimed = await self._claim(queued)
         except LostLock:
             return Done()
         except Unavailable as error:
             return RetryLater(1.0, error.message)
         except ChatwrightError as error:
             return Failed(f"{error.code}: {error.message}")
-        if job is None:
+        if claimed is None:
             return Done()
+        job, turn = claimed
         current = asyncio.current_task()
         assert current is not None
         self._running[job.id] = (job, current)
         try:
             with structlog.contextvars.bound_contextvars(tenant_id=job.scope.tenant_id, job_id=job.id):
-                return await self._perform(job)
+                return await self._perform(job, turn)
         finally:
             self._running.pop(job.id, None)
 
-    async def _perform(self, job: Job) -> Outcome:
+    async def _perform(self, job: Job, turn: LoadedTurn | None) -> Outcome:
         try:
-            return Done(await perform(self._app, job))
+            return Done(await perform(self._app, job, turn))
         except LostLock as error:
             _log.info("job.lost_lock", attempt=job.attempt, reason=error.message)
             return Done()
@@ -97,20 +100,43 @@ class Worker:
             return RetryLater(1.0, error.message)
         return Failed(failure.message) if delay_s is None else RetryLater(delay_s, failure.message)
 
-    async def _claim(self, queued: QueuedJob) -> Job | None:
-        """Begin an attempt on the row behind a queued job; None when there is nothing to do (any more)."""
+    async def _claim(self, queued: QueuedJob) -> tuple[Job, LoadedTurn | None] | None:
+        """Begin an attempt on the row behind a queued job; None when there is nothing to do (any more).
+
+        A chat job brings its turn along: claiming and loading share one transaction.
+        """
         job_id, generation = queued.data.get("job_id"), queued.data.get("generation")
         tenant_id = queued.tenant_id
         if not isinstance(job_id, str) or not isinstance(generation, int):
-            return await adopt(self._app, queued)
+            adopted = await adopt(self._app, queued)
+            return None if adopted is None else (adopted, None)
         if not is_id(job_id) or not is_id(tenant_id):
             return None
         scope = Scope(tenant_id=TenantId(tenant_id))
+        settings = self._app.settings
+        turn = None
+        chatbot_id = queued.data.get("chatbot_id")
+        if isinstance(chatbot_id, str) and is_id(chatbot_id):
+            # Into memory while the row is claimed; whether the job may use it is decided by the row.
+            self._prefetch(scope, chatbot_id)
         async with self._app.db.transaction(scope) as db:
-            job = await jobs.claim(db, scope, JobId(job_id), generation=generation, lease_s=self._app.settings.lease_s)
-        if job is None and queued.type == JobType.CHAT_RESPONSE and queued.started > 1:
+            job = await jobs.claim(db, scope, JobId(job_id), generation=generation, lease_s=settings.lease_s)
+            if job is not None and job.message_id is not None:
+                turn = await load_turn(db, scope, job.message_id, history=settings.context_messages)
+        if job is not None:
+            return job, turn
+        if queued.type == JobType.CHAT_RESPONSE and queued.started > 1:
             await announce_again(self._app, scope, JobId(job_id))
-        return job
+        return None
+
+    def _prefetch(self, scope: Scope, chatbot_id: str) -> None:
+        async def look_up() -> None:
+            with suppress(ChatwrightError, TimeoutError):
+                await self._app.chatbots.get(scope, chatbot_id)
+
+        task = asyncio.create_task(look_up(), name="worker-prefetch")
+        self._prefetching.add(task)
+        task.add_done_callback(self._prefetching.discard)
 
     async def _ended_by_cancel(self, job: Job) -> bool:
         """Whether a cancelled task was cancelled for the visitor (its message has ended), not for the worker."""

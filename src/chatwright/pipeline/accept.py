@@ -105,6 +105,8 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
             queue=queue,
             priority=draft.priority,
             generation=1,
+            weight=stored.weight,
+            chatbot_id=stored.chatbot_id,
         )
     return Accepted(
         message_id=accepted.message_id,

@@ -63,8 +63,8 @@ class _Talk:
         return name
 
 
-async def answer(app: Services, job: Job) -> None:
-    """Answer the message of a claimed `chat_response` job and end it, well or badly.
+async def answer(app: Services, job: Job, turn: conversations.LoadedTurn | None = None) -> None:
+    """Answer the message of a claimed `chat_response` job and end it, well or badly. `turn` is loaded if not given.
 
     Raises LostLock having changed nothing; ProviderError or Unavailable with the message still open (nothing visible
     was said: the caller decides on another attempt); CancelledError when the worker itself is stopped.
@@ -73,7 +73,7 @@ async def answer(app: Services, job: Job) -> None:
     attempt = _Attempt(job=job, sink=open_sink(app, job, animate=talk.animate), began=time.time())
     try:
         async with asyncio.timeout(_time_left_s(app, job)):
-            await _answer(app, attempt, talk)
+            await _answer(app, attempt, talk, turn)
     except TimeoutError:
         error = DeadlineExceeded("the answer took longer than it may; its text so far was kept")
         await _end(app, attempt, Ending(state=MessageState.FAILED, error=error, dead_letter=True, retriable=True))
@@ -83,9 +83,10 @@ async def answer(app: Services, job: Job) -> None:
         raise
 
 
-async def _answer(app: Services, attempt: _Attempt, talk: "_Talk") -> None:
+async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conversations.LoadedTurn | None) -> None:
     job = attempt.job
-    chatbot, turn = await asyncio.gather(_load_chatbot(app, job), _load_turn(app, job))
+    chatbot = await _load_chatbot(app, job)
+    turn = loaded or await _load_turn(app, job)
     attempt.chatbot = chatbot
     talk.animation_set = chatbot.animation_set
     attempt.reading = analysis.read(turn.text)

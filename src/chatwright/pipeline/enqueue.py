@@ -20,17 +20,28 @@ def queue_id(job_type: str, job_id: str, generation: int) -> str:
 
 
 def job_spec(
-    *, tenant_id: str, job_id: str, job_type: str, queue: str, priority: int, generation: int, weight: float = 1.0
+    *,
+    tenant_id: str,
+    job_id: str,
+    job_type: str,
+    queue: str,
+    priority: int,
+    generation: int,
+    weight: float = 1.0,
+    chatbot_id: str | None = None,
 ) -> JobSpec:
     """What the queue needs to know of a row: ids only, so that no payload leaks and the worker loads things as they
-    are now."""
+    are now. `chatbot_id` is a hint that lets it look the chatbot up while it claims the row."""
+    data: dict[str, Any] = {"job_id": job_id, "generation": generation}
+    if chatbot_id is not None:
+        data["chatbot_id"] = chatbot_id
     return JobSpec(
         job_id=queue_id(job_type, job_id, generation),
         type=job_type,
         queue=QueueName(queue),
         priority=priority,
         tenant_id=tenant_id,
-        data={"job_id": job_id, "generation": generation},
+        data=data,
         weight=weight,
     )
 
@@ -44,10 +55,10 @@ async def enqueue(
     queue: str,
     priority: int,
     generation: int,
-    weights: Mapping[str, float] | None = None,
+    weight: float = 1.0,
+    chatbot_id: str | None = None,
 ) -> bool:
     """Add one job after its commit; adding it twice is adding it once. False: Valkey is away, the sweeper will do it."""
-    weight = (weights or {}).get(scope.tenant_id, 1.0)
     spec = job_spec(
         tenant_id=scope.tenant_id,
         job_id=job_id,
@@ -56,6 +67,7 @@ async def enqueue(
         priority=priority,
         generation=generation,
         weight=weight,
+        chatbot_id=chatbot_id,
     )
     try:
         await app.producer.add([spec])

@@ -11,6 +11,7 @@ from chatwright.domain.ids import ConversationId, DocumentId
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.messages import MessageState
 from chatwright.features import analysis, animation, conversations, jobs, knowledge
+from chatwright.features.conversations import LoadedTurn
 from chatwright.pipeline.answer import answer
 from chatwright.pipeline.ending import Ending, end_message
 from chatwright.pipeline.index import index_document
@@ -20,10 +21,13 @@ from chatwright.pipeline.submit import search_knowledge
 _log = structlog.get_logger(__name__)
 
 
-async def perform(app: Services, job: Job) -> Any:
-    """Do the job's work and mark it done. Returns its result; raises what the work raised."""
+async def perform(app: Services, job: Job, turn: LoadedTurn | None = None) -> Any:
+    """Do the job's work and mark it done. Returns its result; raises what the work raised.
+
+    `turn` is a chat job's turn if the claim loaded it along.
+    """
     if job.type is JobType.CHAT_RESPONSE:
-        await answer(app, job)
+        await answer(app, job, turn)
         return None
     result = await _work(app, job)
     async with app.db.transaction(job.scope) as db:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import suppress
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -51,3 +52,10 @@ def raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+async def disconnect(client: Redis) -> None:
+    """Close the client, or leave it after a second: closing must not keep a worker from ending."""
+    with suppress(*TRANSIENT):
+        async with asyncio.timeout(1.0):
+            await client.aclose()

@@ -17,11 +17,10 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
 
-from chatwright.adapters.queue.connection import TRANSIENT, connect, pause_after, raise_if_cancelled
+from chatwright.adapters.queue.connection import TRANSIENT, connect, disconnect, pause_after, raise_if_cancelled
 from chatwright.adapters.queue.jobs import ConsumerHealth, Finish, Outcome, QueuedJob, decode_job
-from chatwright.adapters.queue.lane import Lane, Running, Slots, Turn, after_fault, finish_of
+from chatwright.adapters.queue.lane import Lane, Running, Slots, Turn, after_fault, finish_of, give_back
 from chatwright.adapters.queue.names import QUEUES, QueueSpec
 from chatwright.adapters.queue.scripts import Call, base_key, load, pack, run_all, stock
 
@@ -174,12 +173,12 @@ class Consumer:
             except TRANSIENT as error:
                 failures += 1
                 self._note_failure("queue.round_trip_failed", error, failures)
-                _give_back(turns)
+                give_back(turns)
                 raise_if_cancelled()
                 await pause_after(failures)
                 continue
             except asyncio.CancelledError:
-                _give_back(turns)
+                give_back(turns)
                 raise
             failures = 0
             self._contact_at = time.monotonic()
@@ -225,7 +224,8 @@ class Consumer:
                 log.info("job.finish_ignored", job_id=finish.raw_id.decode(errors="replace"), code=str(code))
         if turn.wanted:
             lane.capped = capped == 1
-            lane.maybe = more == 1
+            # what happened during the round trip stays noted: a marker, or the end of a job that a capped one waits for
+            lane.maybe = lane.maybe or more == 1 or (lane.capped and turn.ends != self._slots.ends)
             self._look_again_in(lane, -more / 1000 if more < 0 else due_ms / 1000 if due_ms >= 0 else None)
         for raw_id, token, items in jobs:
             self._start(lane, raw_id, token.decode(), items)
@@ -291,6 +291,7 @@ class Consumer:
             del self._busy[tenant]
         if finish is not None:
             lane.finishes.append(finish)
+        self._slots.ends += 1
         for each in self._lanes:
             each.maybe = each.maybe or each.capped
         self._wake.set()
@@ -385,18 +386,7 @@ class Consumer:
                     self._call(Turn(lane, lane.take_finishes(), 0)) for lane in self._lanes if lane.finishes
                 ]:
                     await run_all(self._client, calls)
-        await _disconnect(self._client)
-        await _disconnect(self._blocking)
+        await disconnect(self._client)
+        await disconnect(self._blocking)
         self._emptied.set()
         self._ended.set()
-
-
-async def _disconnect(client: Redis) -> None:
-    with suppress(*TRANSIENT):
-        async with asyncio.timeout(1.0):
-            await client.aclose()
-
-
-def _give_back(turns: Sequence[Turn]) -> None:
-    for turn in turns:
-        turn.lane.give_back(turn.finishes)

@@ -1,6 +1,7 @@
 """One queue as a worker sees it: what runs, what ended and is not yet told to Valkey, whether to look for more."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,11 +53,12 @@ class Lane:
 
 @dataclass(slots=True)
 class Turn:
-    """What one round trip does for a lane."""
+    """What one round trip does for a lane. `ends` is the count of ended jobs when it was planned."""
 
     lane: Lane
     finishes: list[Finish]
     wanted: int
+    ends: int = 0
 
 
 class Slots:
@@ -68,6 +70,8 @@ class Slots:
         self._lanes = lanes
         self._concurrency = concurrency
         self._open = concurrency - reserve
+        self.ends = 0
+        """Jobs that ended here so far."""
 
     def room(self, lane: Lane, *, planned: int = 0, planned_open: int = 0) -> int:
         """Slots that `lane` may still fill; `planned` are given away already, `planned_open` of them unreserved."""
@@ -89,8 +93,14 @@ class Slots:
                 planned += wanted
                 planned_open += 0 if lane.spec.reserved else wanted
             if wanted or lane.finishes:
-                turns.append(Turn(lane, lane.take_finishes(), wanted))
+                turns.append(Turn(lane, lane.take_finishes(), wanted, self.ends))
+                lane.maybe = lane.maybe and not wanted
         return turns
+
+
+def give_back(turns: Sequence[Turn]) -> None:
+    for turn in turns:
+        turn.lane.give_back(turn.finishes)
 
 
 def finish_of(running: Running, outcome: Outcome | Exception) -> Finish:

@@ -31,7 +31,8 @@ LOCK_AND_NUMBER = """
 -- its own: what follows must see what was committed while we waited for the lock.
 UPDATE conversations SET next_ordinal = next_ordinal + 1, updated_at = now()
  WHERE tenant_id = $1 AND id = $2 AND ($3::uuid IS NULL OR chatbot_id = $3) AND ($4::text IS NULL OR visitor_id = $4)
-RETURNING chatbot_id, next_ordinal - 1 AS ordinal, (greatest(seq_base, last_seq) / 100000 + 1) * 100000 AS next_base
+RETURNING chatbot_id, next_ordinal - 1 AS ordinal, (greatest(seq_base, last_seq) / 100000 + 1) * 100000 AS next_base,
+          (SELECT weight FROM tenants WHERE tenants.id = $1) AS weight
 """
 
 ADD_MESSAGE = """
@@ -139,12 +140,13 @@ class IdempotentReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
-    """`next_base_seq`: where the event log goes on should it be gone, beyond every number given out before."""
+    """`weight` is the tenant's fair share. `next_base_seq`: where the event log goes on should it be gone, beyond every number given out before."""
 
     job_state: str
     chatbot_id: ChatbotId
     ordinal: int
     next_base_seq: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +232,7 @@ async def add_visitor_message(
         chatbot_id=chatbot_id,
         ordinal=ordinal,
         next_base_seq=0 if ordinal == 1 else locked["next_base"],
+        weight=locked["weight"],
     )
 
 

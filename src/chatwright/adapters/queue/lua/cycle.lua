@@ -199,7 +199,9 @@ local function fetch()
   for i = 2, #heads, 2 do fair_open(fair_level(math.floor(tonumber(heads[i]) / TWO32))) end
   if rebased then heads = redis.call('ZRANGE', prioritized, 0, wanted - 1, 'WITHSCORES') end
   for i = 1, #heads, 2 do numbers[heads[i]] = math.floor(tonumber(heads[i + 1]) / TWO32) end
-  local keys = { wait, active, prioritized, events, stalled, limiter, delayed, paused_list, meta, counter, marker }
+  -- a delayed set that does not exist: promote() is fair, BullMQ's own promotion would ignore turns
+  local keys = { wait, active, prioritized, events, stalled, limiter, base .. 'fair:none', paused_list, meta, counter,
+    marker }
   for i = 1, wanted do
     local picking = excluded_count > 0
     if picking and not pick() then
