@@ -6,7 +6,7 @@
 // CONNECTION is the ioredis connection as JSON.
 import { createRequire } from "node:module";
 import { createBullBoard } from "@bull-board/api";
-import { BullMQAdapter } from "@bull-board/api/bullMQAdapter.js";
+import { BullMQAdapter } from "@bull-board/api/bullMQAdapter";
 
 const { Queue, Worker } = createRequire(import.meta.url)("bullmq");
 const connection = JSON.parse(process.env.CONNECTION);

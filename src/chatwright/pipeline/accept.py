@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from chatwright.adapters.postgres import Connection
 from chatwright.adapters.queue import route
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import (
@@ -53,7 +54,8 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
     text = inspect(draft.text, max_chars=app.settings.max_text_chars)
     # Signals only: nothing has measured how often the rules are right, so they refuse nobody yet.
     app.metrics.guard_verdicts.labels("flagged" if analysis.injection_signals(text) else "clean").inc()
-    is_new = draft.conversation_id is None
+    if draft.conversation_id is None and draft.chatbot_id is None:
+        raise BadRequest("name a conversation or a chatbot", param="conversation_id")
     accepted = Accepted(
         message_id=MessageId(new_id()),
         conversation_id=draft.conversation_id or ConversationId(new_id()),
@@ -69,31 +71,7 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
             earlier = await _claim_key(db, scope, draft, text, accepted)
             if earlier is not None:
                 return earlier
-        if is_new:
-            if draft.chatbot_id is None:
-                raise BadRequest("name a conversation or a chatbot", param="conversation_id")
-            await conversations.create_conversation(
-                db,
-                Scope(tenant_id=scope.tenant_id, chatbot_id=draft.chatbot_id),
-                accepted.conversation_id,
-                visitor_id=draft.visitor_id or new_id(),
-                metadata={},
-            )
-        stored = await conversations.add_visitor_message(
-            db,
-            scope,
-            conversation_id=accepted.conversation_id,
-            visitor_id=draft.visitor_id,
-            message_id=accepted.message_id,
-            text=text,
-            metadata=draft.metadata,
-            job_id=accepted.job_id,
-            job_type=JobType.CHAT_RESPONSE,
-            queue=queue,
-            priority=draft.priority,
-        )
-        if stored is None:
-            raise NotFound("no such conversation")
+        stored = await _store(db, scope, draft, accepted, text, queue)
 
     seq = await _tell(app, scope, draft, accepted, stored.next_base_seq)
     if stored.job_state == "queued":
@@ -196,7 +174,45 @@ async def cancel(app: Services, scope: Scope, message_id: MessageId, *, visitor_
     return MessageState.CANCELLED if job is not None else MessageState.ACCEPTED
 
 
-async def _claim_key(db: Any, scope: Scope, draft: Draft, text: str, accepted: Accepted) -> Accepted | None:
+async def _store(
+    db: Connection, scope: Scope, draft: Draft, accepted: Accepted, text: str, queue: str
+) -> conversations.StoredMessage:
+    """Message and job, and the conversation if it is new. Raises NotFound for one that is not the caller's."""
+    if draft.conversation_id is None:
+        assert draft.chatbot_id is not None
+        return await conversations.add_first_message(
+            db,
+            scope,
+            conversation_id=accepted.conversation_id,
+            chatbot_id=draft.chatbot_id,
+            visitor_id=draft.visitor_id or new_id(),
+            message_id=accepted.message_id,
+            text=text,
+            metadata=draft.metadata,
+            job_id=accepted.job_id,
+            job_type=JobType.CHAT_RESPONSE,
+            queue=queue,
+            priority=draft.priority,
+        )
+    stored = await conversations.add_visitor_message(
+        db,
+        scope,
+        conversation_id=accepted.conversation_id,
+        visitor_id=draft.visitor_id,
+        message_id=accepted.message_id,
+        text=text,
+        metadata=draft.metadata,
+        job_id=accepted.job_id,
+        job_type=JobType.CHAT_RESPONSE,
+        queue=queue,
+        priority=draft.priority,
+    )
+    if stored is None:
+        raise NotFound("no such conversation")
+    return stored
+
+
+async def _claim_key(db: Connection, scope: Scope, draft: Draft, text: str, accepted: Accepted) -> Accepted | None:
     """None: the key is ours now. Else the receipt of the earlier, equal request."""
     assert draft.client_message_id is not None
     digest = hashlib.sha256(f"{draft.conversation_id or draft.chatbot_id}\n{text}".encode()).digest()

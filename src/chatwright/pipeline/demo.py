@@ -27,7 +27,7 @@ _ACTOR = "setup"
 _INDEX_WITHIN_S = 240.0
 _EXTRACTIVE = ProviderLink(provider="extractive", model="extractive")
 
-GREETING = "Hello! I know chatwright's documentation. Ask me how something works, and I answer with my sources."
+GREETING = "Hello! Ask me anything about chatwright."
 QUESTIONS = (
     "How do I teach a chatbot my own documents?",
     "Which language model providers can I use?",

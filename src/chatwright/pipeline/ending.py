@@ -23,6 +23,7 @@ from chatwright.pipeline.enqueue import enqueue_row
 from chatwright.pipeline.services import Services
 
 _log = structlog.get_logger(__name__)
+_JOB_STATES = {MessageState.ANSWERED: "done", MessageState.CANCELLED: "cancelled"}
 _STORE_PATIENCE_S = 30.0
 """How long an ending waits for PostgreSQL to come back before it is left to the next attempt."""
 
@@ -136,33 +137,26 @@ async def _store(app: Services, job: Job, ending: Ending, last_seq: int) -> dict
     scope = job.scope
     async with app.db.transaction(scope) as db:
         await conversations.lock_conversation(db, scope, job.conversation_id, last_seq=last_seq)
-        if ending.state is MessageState.ANSWERED:
-            held = await jobs.finish(db, job, None)
-        else:
-            assert ending.error is not None
-            state = "cancelled" if ending.state is MessageState.CANCELLED else "failed"
-            held = await jobs.fail(db, job, state=state, code=error_code(ending.error), message=ending.error.message)
-        if not held:
-            raise LostLock("a later attempt owns this message")
-        if ending.answer is not None:
-            await conversations.save_answer(db, scope, ending.answer, attempt=job.attempt)
-        reading = None if ending.reading is None else _reading_fields(ending.reading)
-        await conversations.set_terminal(
+        held, following = await conversations.end_chat(
             db,
-            scope,
+            job,
             conversations.Finished(
                 message_id=job.message_id,
                 conversation_id=job.conversation_id,
                 state=ending.state,
                 error_code=error_code(ending.error) if ending.error else None,
                 error_message=ending.error.message if ending.error else None,
-                reading=reading,
+                reading=None if ending.reading is None else _reading_fields(ending.reading),
             ),
+            ending.answer,
+            job_state=_JOB_STATES.get(ending.state, "failed"),
         )
+        if not held:
+            raise LostLock("a later attempt owns this message")
         if ending.dead_letter and ending.error is not None:
             error_class = getattr(ending.error, "error_class", error_code(ending.error))
             await jobs.add_dead_letter(db, job, reason=ending.error.message, error_class=error_class)
-        return await conversations.next_waiting(db, scope, job.conversation_id)
+        return following
 
 
 def _terminal_event(ending: Ending) -> StreamComplete | StreamError:

@@ -249,7 +249,8 @@ function draw(spec) {
     }
   }
   $("title").textContent = `${spec.info?.title ?? "API"} ${spec.info?.version ?? ""}`.trim();
-  $("about").textContent = spec.info?.description ?? "Calls are grouped by what they are about. Keys go into the Authorization header.";
+  const about = spec.info?.description ?? "Calls are grouped by what they are about. Keys go into the Authorization header.";
+  $("about").replaceChildren(...about.split("`").map((part, at) => (at % 2 ? make("code", "", part) : part)));
   for (const [name, views] of groups) {
     const id = `group-${name.replaceAll(/[^A-Za-z0-9]+/g, "-")}`;
     const link = make("a", "", name, make("small", "", String(views.length)));

@@ -3,6 +3,7 @@
 from chatwright.features.conversations.answers import (
     Finished,
     Terminal,
+    end_chat,
     is_cancel_asked,
     latest_message,
     load_terminal,
@@ -10,7 +11,6 @@ from chatwright.features.conversations.answers import (
     next_waiting,
     raise_seq_base,
     reopen,
-    save_answer,
     set_terminal,
     shown_source,
 )
@@ -20,6 +20,7 @@ from chatwright.features.conversations.store import (
     LoadedTurn,
     StoredMessage,
     TranscriptItem,
+    add_first_message,
     add_visitor_message,
     ask_cancel,
     create_conversation,
@@ -39,9 +40,11 @@ __all__ = [
     "StoredMessage",
     "Terminal",
     "TranscriptItem",
+    "add_first_message",
     "add_visitor_message",
     "ask_cancel",
     "create_conversation",
+    "end_chat",
     "get_conversation",
     "is_cancel_asked",
     "latest_message",
@@ -55,7 +58,6 @@ __all__ = [
     "raise_seq_base",
     "remember_key",
     "reopen",
-    "save_answer",
     "set_terminal",
     "shown_source",
 ]

@@ -7,22 +7,46 @@ import msgspec
 
 from chatwright.adapters.postgres.pool import Connection
 from chatwright.domain.ids import ConversationId, MessageId
+from chatwright.domain.jobs import Job
 from chatwright.domain.messages import Answer, MessageState
 from chatwright.domain.providers import Source, Usage
 from chatwright.domain.scope import Scope
 
-SAVE_ANSWER = """
--- $20 the attempt that wrote it. At most one answer per message, whatever happens.
-INSERT INTO answers (id, tenant_id, chatbot_id, conversation_id, message_id, text, sources, animation,
-                     suggested_actions, confidence, provider, model, input_tokens, cached_tokens, output_tokens,
-                     cost_nano, cached, partial, chunk_count, attempt, processing_ms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
-ON CONFLICT (message_id) DO NOTHING
+END_CHAT = """
+-- The whole ending of a chat job in one statement, after the conversation's row was locked: the attempt's fence first,
+-- and only if it holds ($5) the answer ($11 on, if there is one), the message's state and the next waiting message.
+-- $1 tenant, $2 conversation, $3 job, $4 job state, $5 attempt, $6 message, $7 message state, $8 error code,
+-- $9 error message, $10 reading
+WITH held AS (
+    UPDATE jobs SET state = $4, error_code = $8, error = $9, lease_until = NULL, finished_at = now()
+     WHERE tenant_id = $1 AND id = $3 AND attempt = $5 AND state = 'running'
+    RETURNING chatbot_id
+), answer AS (
+    INSERT INTO answers (id, tenant_id, chatbot_id, conversation_id, message_id, attempt, text, sources, animation,
+                         suggested_actions, confidence, provider, model, input_tokens, cached_tokens, output_tokens,
+                         cost_nano, cached, partial, chunk_count, processing_ms)
+    SELECT $11, $1, held.chatbot_id, $2, $6, $5, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26
+      FROM held WHERE $11::uuid IS NOT NULL
+    ON CONFLICT (message_id) DO NOTHING
+), message AS (
+    UPDATE messages SET state = $7, error_code = $8, error_message = $9, reading = coalesce($10, reading),
+                        finished_at = now()
+      FROM held WHERE messages.tenant_id = $1 AND messages.id = $6 AND messages.state = 'accepted'
+), following AS (
+    UPDATE jobs SET state = 'queued', run_after = now()
+      FROM held
+     WHERE jobs.tenant_id = $1 AND jobs.state = 'waiting'
+       AND jobs.id = (SELECT w.id FROM jobs w WHERE w.tenant_id = $1 AND w.conversation_id = $2 AND w.state = 'waiting'
+                       ORDER BY w.id LIMIT 1)
+       AND NOT EXISTS (SELECT FROM jobs o WHERE o.tenant_id = $1 AND o.conversation_id = $2 AND o.id <> $3
+                          AND o.type = 'chat_response' AND o.state IN ('queued', 'running'))
+    RETURNING jobs.id, jobs.type, jobs.queue, jobs.priority, jobs.generation
+)
+SELECT (SELECT count(*) FROM held) AS held, following.* FROM (SELECT) AS one LEFT JOIN following ON true
 """
 
 SET_TERMINAL = """
-UPDATE messages SET state = $3, error_code = $4, error_message = $5, reading = coalesce($6, reading),
-                    finished_at = now()
+UPDATE messages SET state = $3, error_code = $4, error_message = $5, finished_at = now()
  WHERE tenant_id = $1 AND id = $2 AND state = 'accepted'
 """
 
@@ -102,16 +126,31 @@ class Terminal:
     answer: Answer | None
 
 
-async def save_answer(db: Connection, scope: Scope, answer: Answer, *, attempt: int) -> bool:
-    """False when the message has an answer already: nothing was changed."""
-    status = await db.execute(
-        SAVE_ANSWER, answer.id, scope.tenant_id, scope.chatbot_id, answer.conversation_id, answer.message_id,
-        answer.text, [shown_source(source) for source in answer.sources], answer.animation, list(answer.suggested_actions),
-        answer.confidence, answer.provider, answer.model, answer.usage.input_tokens, answer.usage.cached_tokens,
-        answer.usage.output_tokens, answer.cost_nano, answer.cached, answer.partial, answer.chunk_count, attempt,
-        answer.processing_ms,
+async def end_chat(
+    db: Connection, job: Job, ending: Finished, answer: Answer | None, *, job_state: str
+) -> tuple[bool, dict[str, Any] | None]:
+    """Store a chat job's ending under its attempt's fence; call `lock_conversation` first.
+
+    Returns (held, following): `held` is False when a later attempt owns the job and nothing was changed; `following`
+    is the job (id, type, queue, priority, generation) of the conversation's next message, now to be queued, or None.
+    """
+    fields: tuple[object, ...] = (None,) * 16
+    if answer is not None:
+        fields = (
+            answer.id, answer.text, [shown_source(source) for source in answer.sources], answer.animation,
+            list(answer.suggested_actions), answer.confidence, answer.provider, answer.model,
+            answer.usage.input_tokens, answer.usage.cached_tokens, answer.usage.output_tokens, answer.cost_nano,
+            answer.cached, answer.partial, answer.chunk_count, answer.processing_ms,
+        )  # fmt: skip
+    row = await db.fetchrow(
+        END_CHAT, job.scope.tenant_id, ending.conversation_id, job.id, job_state, job.attempt, ending.message_id,
+        ending.state, ending.error_code, ending.error_message, ending.reading, *fields,
     )  # fmt: skip
-    return status.endswith(" 1")
+    assert row is not None
+    if not row["held"]:
+        return False, None
+    following = {name: row[name] for name in ("id", "type", "queue", "priority", "generation")}
+    return True, following if following["id"] is not None else None
 
 
 def shown_source(source: Source) -> dict[str, Any]:
@@ -130,7 +169,6 @@ async def set_terminal(db: Connection, scope: Scope, ending: Finished) -> bool:
         ending.state,
         ending.error_code,
         ending.error_message,
-        ending.reading,
     )
     return status.endswith(" 1")
 

@@ -56,6 +56,23 @@ SELECT $8, $1, $3, $9, $10, $11,
 RETURNING state
 """
 
+ADD_FIRST_MESSAGE = """
+-- A new conversation with its first message and job: nobody else can know of it yet, so there is nothing to lock.
+-- $1 tenant, $2 conversation, $3 chatbot, $4 visitor, $5 message, $6 text, $7 metadata, $8 job, $9 type, $10 queue,
+-- $11 priority
+WITH conversation AS (
+    INSERT INTO conversations (id, tenant_id, chatbot_id, visitor_id, next_ordinal) VALUES ($2, $1, $3, $4, 2)
+    RETURNING id
+), message AS (
+    INSERT INTO messages (id, tenant_id, chatbot_id, conversation_id, ordinal, text, metadata)
+    SELECT $5, $1, $3, id, 1, $6, $7 FROM conversation
+    RETURNING id
+)
+INSERT INTO jobs (id, tenant_id, chatbot_id, type, queue, priority, message_id, conversation_id)
+SELECT $8, $1, $3, $9, $10, $11, id, $2 FROM message
+RETURNING (SELECT weight FROM tenants WHERE tenants.id = $1) AS weight
+"""
+
 ASK_CANCEL = """
 -- The conversation's row first, then the message's: an ending takes them in this order, and the other one deadlocks.
 WITH conversation AS (
@@ -234,6 +251,29 @@ async def add_visitor_message(
         next_base_seq=0 if ordinal == 1 else locked["next_base"],
         weight=locked["weight"],
     )
+
+
+async def add_first_message(
+    db: Connection,
+    scope: Scope,
+    *,
+    conversation_id: ConversationId,
+    chatbot_id: ChatbotId,
+    visitor_id: str,
+    message_id: MessageId,
+    text: str,
+    metadata: dict[str, Any],
+    job_id: JobId,
+    job_type: str,
+    queue: str,
+    priority: int,
+) -> StoredMessage:
+    """Create a conversation together with its first message and that one's job."""
+    weight = await db.fetchval(
+        ADD_FIRST_MESSAGE, scope.tenant_id, conversation_id, chatbot_id, visitor_id, message_id, text, metadata,
+        job_id, job_type, queue, priority,
+    )  # fmt: skip
+    return StoredMessage(job_state="queued", chatbot_id=chatbot_id, ordinal=1, next_base_seq=0, weight=weight)
 
 
 async def ask_cancel(

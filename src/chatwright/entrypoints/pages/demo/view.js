@@ -318,7 +318,9 @@ export class View {
     if (sources.hidden) return;
     sources.replaceChildren(
       ...answer.sources.map((source, index) => {
-        const chip = button("chip", null, make("b", "", String(source.n)), make("span", "", source.title || "Untitled"));
+        const title = source.title || "Untitled"; // "page › section › heading": the last says most, and a chip is short
+        const chip = button("chip", null, make("b", "", String(source.n)), make("span", "", title.split(" › ").at(-1)));
+        chip.title = title;
         chip.setAttribute("aria-haspopup", "dialog");
         chip.addEventListener("click", () => this.#drawer.open(answer.sources, index));
         return make("li", "", chip);
