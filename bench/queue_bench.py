@@ -30,7 +30,7 @@ async def run(valkey_url: str, *, jobs: int = 20_000) -> dict[str, float]:
     try:
         for side in (_Own(client, valkey_url), _Stock(valkey_url)):
             await _wipe(client)
-            figures |= await _throughput(side, jobs if isinstance(side, _Own) else max(1000, jobs // 4))
+            figures |= await _throughput(side, client, jobs if isinstance(side, _Own) else max(1000, jobs // 4))
             await _wipe(client)
             figures |= await _latency(side)
         for backlog in (1_000, 10_000):
@@ -123,7 +123,12 @@ class _Stock:
         await self._worker.close()
 
 
-async def _throughput(side: "_Own | _Stock", jobs: int) -> dict[str, float]:
+async def _valkey_cpu_s(client: Redis) -> float:
+    facts: dict[str, Any] = await client.info("cpu")
+    return float(facts["used_cpu_user"]) + float(facts["used_cpu_sys"])
+
+
+async def _throughput(side: "_Own | _Stock", client: Redis, jobs: int) -> dict[str, float]:
     done, finished = 0, asyncio.Event()
 
     async def handle(_tenant: str, _data: dict[str, Any]) -> None:
@@ -135,16 +140,18 @@ async def _throughput(side: "_Own | _Stock", jobs: int) -> dict[str, float]:
     start = time.perf_counter()
     await side.add([{"n": number} for number in range(jobs)])
     added_s = time.perf_counter() - start
-    start, cpu = time.perf_counter(), time.process_time()
+    start, cpu, valkey_cpu = time.perf_counter(), time.process_time(), await _valkey_cpu_s(client)
     await side.start(handle)
     async with asyncio.timeout(120):
         await finished.wait()
     took_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu
+    valkey_cpu_s = await _valkey_cpu_s(client) - valkey_cpu
     await side.stop()
     return {
         f"{side.name}_added_per_s": jobs / added_s,
         f"{side.name}_jobs_per_s": jobs / took_s,
         f"{side.name}_cpu_us_per_job": cpu_s / jobs * 1e6,
+        f"{side.name}_valkey_cpu_us_per_job": valkey_cpu_s / jobs * 1e6,
     }
 
 

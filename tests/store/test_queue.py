@@ -333,7 +333,7 @@ async def test_delays_are_kept_to_the_millisecond(valkey_url: str, producer: Pro
         await until(lambda: len(late_ms) == 30)
     late_ms.sort()
     assert late_ms[0] > -2  # Valkey's clock counts whole milliseconds
-    assert late_ms[15] < 6, late_ms
+    assert late_ms[15] < 10, late_ms  # about 2 on an idle machine
 
 
 async def test_a_long_delay_is_noticed_too(valkey_url: str, producer: Producer) -> None:

@@ -4,7 +4,6 @@ import time
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET
@@ -117,7 +116,8 @@ def _check_origin(call: Call, chatbot: Chatbot) -> None:
     settings = call.settings
     served = settings.demo and settings.demo_tenant_id in (None, chatbot.tenant_id)
     # The page itself names its origin, and only a page that came from this host can have this host's origin.
-    if served and urlsplit(origin).netloc.lower() == (call.header(b"host") or "").lower():
+    host = (call.header(b"host") or "").lower()
+    if served and host and origin.lower() in (f"http://{host}", f"https://{host}"):
         return
     raise Forbidden("this origin is not on the chatbot's allow-list (allowed_origins)", param="origin")
 

@@ -1,5 +1,6 @@
 """Knowledge bases: documents in (text, file or address), documents out, search with scores."""
 
+import codecs
 import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict
@@ -51,7 +52,12 @@ _BY_SUFFIX = {
     ".html": "text/html",
     ".htm": "text/html",
 }
-_HTML_TITLE = re.compile(r"<title[^>]*>(.{0,2000}?)</title>", re.IGNORECASE | re.DOTALL)
+_HTML_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,2000})", re.IGNORECASE)
+# What a page may be written in. Python knows more codecs, and some of them take a stranger's page hours to read.
+_CHARSETS = re.compile(
+    r"ascii|utf-(?:8(?:-sig)?|16(?:-[bl]e)?|32(?:-[bl]e)?)|iso8859-\d+|cp\d+|koi8-[rtu]|tis-620|mac-[a-z]+"
+    r"|gb\w+|big5\w*|euc_\w+|shift_jis\w*|iso2022_\w+|hz|johab"
+)
 
 
 async def add(call: Call) -> Reply:
@@ -275,9 +281,12 @@ async def _parse_form(call: Call, raw: bytes) -> Mapping[str, str | tuple[str, s
 
 def _decode(content: bytes, charset: str | None, *, param: str) -> str:
     try:
-        text = content.decode(charset or "utf-8").removeprefix("\ufeff")
-    except (UnicodeDecodeError, LookupError):
-        raise Unprocessable(f"the text is not {charset or 'UTF-8'}", param=param) from None
+        codec = codecs.lookup(charset or "utf-8").name
+        if not _CHARSETS.fullmatch(codec):
+            raise LookupError(codec)
+        text = content.decode(codec).removeprefix("\ufeff")
+    except (ValueError, LookupError):
+        raise Unprocessable(f"the text is not {(charset or 'UTF-8')[:40]}", param=param) from None
     return check_text(text, param=param)
 
 

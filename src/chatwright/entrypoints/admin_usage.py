@@ -17,6 +17,7 @@ from chatwright.pipeline import submit
 _analyze = msgspec.json.Decoder(AnalyzeRequest)
 _GROUPS = ("day", "model", "chatbot", "provider")
 _ANALYZE_AT_MOST_CHARS = 256_000
+_FIRST_MONTH_END = datetime(1, 1, 31, tzinfo=UTC)  # thirty days before it is the first moment that there is
 
 
 async def usage(call: Call) -> Reply:
@@ -27,7 +28,7 @@ async def usage(call: Call) -> Reply:
         raise BadRequest(f"group_by is a list of {', '.join(_GROUPS)}", param="group_by")
     now = datetime.now(UTC)
     until = _moment(call, "to", is_end=True) or now + timedelta(seconds=1)
-    since = _moment(call, "from", is_end=False) or until - timedelta(days=30)
+    since = _moment(call, "from", is_end=False) or max(until, _FIRST_MONTH_END) - timedelta(days=30)
     if since >= until:
         raise BadRequest("from must be before to", param="from")
     async with call.app.db.transaction(scope) as db:

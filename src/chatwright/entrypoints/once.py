@@ -16,7 +16,7 @@ import msgspec
 from chatwright.domain.errors import BadRequest, ChatwrightError, Conflict
 from chatwright.domain.ids import TenantId
 from chatwright.domain.scope import Scope
-from chatwright.entrypoints.auth import credential_of
+from chatwright.entrypoints.auth import Visitor, credential_of
 from chatwright.entrypoints.call import Call, Reply
 from chatwright.features import idempotency
 from chatwright.features.idempotency import Claim
@@ -50,7 +50,7 @@ async def once(call: Call, scope: Scope, raw: bytes, work: Work, *, secret: bool
     header = idempotency_key(call)
     if header is None:
         return await work()
-    key, digest = f"request:{header}", fingerprint(call, raw)
+    key, digest = _place(call, header), fingerprint(call, raw)
     app, tenant_id = call.app, scope.tenant_id
     claim = await _claim(call, scope, key, digest)
     if claim is not None:
@@ -68,6 +68,15 @@ async def once(call: Call, scope: Scope, raw: bytes, work: Work, *, secret: bool
             db, tenant_id, key, digest, status=reply.status, response=kept(call, reply, secret=secret)
         )
     return reply
+
+
+def _place(call: Call, header: str) -> str:
+    """Where a request's key is kept: one space for a tenant's API keys, and one for each visitor, who must not be able
+    to name another visitor's request and be given its reply."""
+    if not isinstance(call.identity, Visitor):
+        return f"request:{header}"
+    speaker = (call.identity.scope.chatbot_id or "", call.identity.visitor_id, header)
+    return f"visitor-request:{hashlib.sha256(msgspec.json.encode(speaker)).hexdigest()}"
 
 
 def fingerprint(call: Call, raw: bytes) -> bytes:

@@ -53,9 +53,15 @@ class Pages:
         self._files = {name: _File(name, body) for name, body in _read(resources.files("chatwright.entrypoints") / "pages", "")}
         self._guide: dict[str, _File] = {}
         if settings.docs_dir is not None:
+            folder = Path(settings.docs_dir)
             self._guide = {
-                name: _File(name, body) for name, body in _read(Path(settings.docs_dir), "") if name.endswith(".md")
+                name: _File(name, body)
+                for name, body in _read(folder, "")
+                if name.endswith(".md") or name.startswith("images/")
             }
+            about = folder.parent / "README.md"
+            if about.is_file():  # the project's own page, told apart from the index of the docs
+                self._guide["about.md"] = _File("about.md", about.read_bytes())
 
     async def index(self, call: Call) -> Reply:
         return self._page(call, "index.html")
@@ -76,7 +82,7 @@ class Pages:
     async def guide(self, call: Call) -> Reply:
         """A page of the guide (its frame; the script fetches the text), or its Markdown under the same name + .md."""
         name = call.params.get("path", "").strip("/")
-        if name.endswith(".md"):
+        if name.endswith(".md") or name.startswith("images/"):
             return self._serve(call, self._guide.get(name))
         if f"{name or 'README'}.md" not in self._guide:
             raise NotFound("no such page")

@@ -155,7 +155,16 @@ async def open_database(
                 max_inactive_connection_lifetime=0,
                 init=_prepare,
                 reset=_keep,
-                server_settings={"role": role, "application_name": f"chatwright:{role.removeprefix('chatwright_')}"},
+                server_settings={
+                    "role": role,
+                    "application_name": f"chatwright:{role.removeprefix('chatwright_')}",
+                    # Fast disks and a warm cache: with the default of 4 a group of 20 ledger rows is found by reading
+                    # the whole ledger.
+                    "random_page_cost": "1.1",
+                    # A plan that was cached while a table was new reads all of it for ever after: closing 30 calls took
+                    # 1.2 ms with 3,000 rows there and 5.8 ms with 60,000. Planning anew costs 0.1 ms per group.
+                    **({"plan_cache_mode": "force_custom_plan"} if role == "chatwright_ops" else {}),
+                },
             )
             try:
                 pools.append(await pool)

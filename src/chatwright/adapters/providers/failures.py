@@ -67,7 +67,8 @@ _RATE_CODES = frozenset(
 _REFUSED_CODES = frozenset({"invalid_request_error", "not_found_error", "unsupported_parameter", "INVALID_ARGUMENT"})
 _MODEL_CODES = frozenset({"model_not_found", "DeploymentNotFound", "not_found_error"})
 _TRANSIENT = frozenset({408, 409, 425})
-_TITLE = re.compile(rb"<title[^>]*>\s*(.{1,120}?)\s*</title>", re.IGNORECASE | re.DOTALL)
+# Bounded everywhere: the page is a stranger's, and one quantifier beside another would let it hold us for minutes.
+_TITLE = re.compile(rb"<title[^<>]{0,200}>([^<]{1,200})", re.IGNORECASE)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -132,7 +133,8 @@ def _words(body: bytes) -> str:
     """The gist of a body that is not JSON."""
     if body.lstrip()[:1] == b"<":
         title = _TITLE.search(body)
-        return f"an HTML page ({title[1].decode('utf-8', 'replace')})" if title else "an HTML page"
+        words = " ".join(title[1].decode("utf-8", "replace").split())[:120] if title else ""
+        return f"an HTML page ({words})" if words else "an HTML page"
     return body[:2000].decode("utf-8", "replace").strip()
 
 

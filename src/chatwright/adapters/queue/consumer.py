@@ -127,7 +127,6 @@ class Consumer:
             async with asyncio.timeout(grace_s):
                 await self._ended.wait()
                 return
-        self._flush_until = time.monotonic() + _UNWIND_S + self._timeout_s
         for running in self._all_running():
             running.returning = True
             if running.task is not None:
@@ -135,6 +134,7 @@ class Consumer:
         with suppress(TimeoutError):
             async with asyncio.timeout(_UNWIND_S):
                 await self._emptied.wait()
+        self._flush_until = time.monotonic() + self._timeout_s  # handlers are done: Valkey has this long to hear of it
         for running in self._all_running():
             log.error("job.handler_refuses_to_end", job_id=running.job.id, queue=running.job.queue)
             self._end(running, running.finish("r"))

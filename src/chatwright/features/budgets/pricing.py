@@ -1,5 +1,6 @@
 """What a call costs, from the maintained price book `genai-prices`. An unknown price is None, never 0."""
 
+from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
 
@@ -7,6 +8,8 @@ from chatwright.domain.money import Nano, nano_from_usd
 from chatwright.domain.providers import Usage
 
 FREE_PROVIDERS = frozenset({"extractive", "local"})
+MOST_TOKENS = 1_000_000_000
+"""More than any call can use: a provider that reports more is not believed, and the books must hold the sum."""
 
 
 def price(provider: str, model: str, usage: Usage) -> Nano | None:
@@ -16,6 +19,21 @@ def price(provider: str, model: str, usage: Usage) -> Nano | None:
     return _price(
         provider, model, usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.output_tokens
     )
+
+
+def sane(usage: Usage) -> Usage:
+    """What a provider reported, within what can be: none negative, none absurd, no more cached than was read."""
+    given = min(MOST_TOKENS, max(0, usage.input_tokens))
+    cached = min(given, max(0, usage.cached_tokens))
+    fields = {
+        "input_tokens": given,
+        "cached_tokens": cached,
+        "cache_write_tokens": min(given - cached, max(0, usage.cache_write_tokens)),
+        "output_tokens": min(MOST_TOKENS, max(0, usage.output_tokens)),
+        "reasoning_tokens": min(MOST_TOKENS, max(0, usage.reasoning_tokens)),
+    }
+    changed = {name: value for name, value in fields.items() if getattr(usage, name) != value}
+    return replace(usage, **changed) if changed else usage
 
 
 def warm_price_book() -> None:

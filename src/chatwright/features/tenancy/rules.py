@@ -13,6 +13,7 @@ from chatwright.domain.ids import is_id
 
 SLUG_MAX_CHARS = 63
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_WIDGET_ID = re.compile(r"cw_pub_[A-Za-z0-9_-]{1,100}")
 _ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::[0-9]{1,5})?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -75,6 +76,11 @@ def limits_of(plan: str) -> PlanLimits:
 def is_slug(text: str) -> bool:
     """Whether `text` can name a chatbot: lower-case letters, digits and hyphens, and never an identifier's shape."""
     return _SLUG.fullmatch(text) is not None and not is_id(text)
+
+
+def is_widget_id(text: str) -> bool:
+    """Whether `text` can be a widget id; anything else is unknown without asking."""
+    return _WIDGET_ID.fullmatch(text) is not None
 
 
 def check_slug(text: str) -> str:

@@ -15,6 +15,7 @@ from chatwright.domain.errors import NotFound
 from chatwright.domain.ids import TenantId
 from chatwright.domain.scope import Scope
 from chatwright.features.tenancy import store
+from chatwright.features.tenancy.rules import is_widget_id
 
 _CHATBOTS_AT_MOST = 10_000
 _ORIGINS_AT_MOST = 1_000
@@ -51,6 +52,8 @@ class ChatbotDirectory:
 
     async def find_widget(self, widget_id: str) -> Chatbot:
         """The chatbot behind a widget id. Raises NotFound."""
+        if not is_widget_id(widget_id):
+            raise NotFound("no such widget")
         entry = self._widgets.get(widget_id)
         if entry is None or entry[0] <= self._clock():
             changes = self._changes

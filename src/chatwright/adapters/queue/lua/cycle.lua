@@ -208,6 +208,7 @@ local function fetch()
       capped = 1 -- somebody at its cap may have work here
       return
     end
+    if redis.call('ZCARD', prioritized) == 0 and redis.call('LLEN', wait) == 0 then return end
     local token = request.t .. ':' .. i
     local reply = move_to_active(keys,
       { base, exact(now), cmsgpack.pack({ token = token, lockDuration = request.l, name = request.w }) })
@@ -241,6 +242,7 @@ if wanted > 0 and not is_paused() then
 end
 fair_close()
 if redis.call('ZCARD', prioritized) == 0 and redis.call('LLEN', wait) == 0 then
+  redis.call('DEL', counter) -- as BullMQ does
   redis.call('ZREM', marker, '0') -- each fetched job leaves a marker behind; this one would wake somebody for nothing
 end
 if redis.call('EXISTS', parked) == 1 then capped = 1 end
