@@ -93,6 +93,8 @@ def main() -> int:
         parser.error(f"no such figures: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     printing = arguments.json == "-"
     console = Console(stderr=printing, highlight=False)
+    if not console.is_terminal:
+        console.width = 140
     # A directory of its own, not below another temporary one: the servers' account must reach it.
     data_dir = arguments.data_dir or Path(tempfile.mkdtemp(prefix="cw-bench-"))
     log_file = Path(tempfile.gettempdir()) / f"{data_dir.name}.log"

@@ -13,11 +13,13 @@ from typing import Any
 import bullmq
 from redis.asyncio import Redis
 
-from chatwright.adapters.queue import Consumer, Done, JobSpec, Outcome, Producer, QueuedJob, QueueName
+from chatwright.adapters.queue import Consumer, Done, JobSpec, Outcome, Producer, QueueAdmin, QueuedJob, QueueName
 
 CONCURRENCY = 32
 LATENCY_JOBS = 300
-JOB_S = 0.01
+# Few slots and slow jobs, so that 1,000 jobs of A outlast B's: behind a backlog that runs out B would wait for nobody,
+# and the two runs could not be compared.
+FAIR_CONCURRENCY, FAIR_JOB_S, FAIR_JOBS, FAIR_GAP_S = 8, 0.02, 100, 0.012
 _OWN, _STOCK = "cwbench:own", "cwbench:stock"
 
 Handle = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -49,6 +51,7 @@ class _Own:
     name = "own"
 
     def __init__(self, client: Redis, url: str) -> None:
+        self._client = client
         self._producer = Producer(client, prefix=_OWN, timeout_s=60)
         self._url = url
         self._count = 0
@@ -71,16 +74,20 @@ class _Own:
             ]
         )
 
-    async def start(self, handle: Handle) -> None:
+    async def waiting(self) -> int:
+        stats = await QueueAdmin(self._client, prefix=_OWN, timeout_s=10).stats()
+        return sum(each.waiting for each in stats)
+
+    async def start(self, handle: Handle, concurrency: int = CONCURRENCY) -> None:
         async def run_one(job: QueuedJob) -> Outcome:
             await handle(job.tenant_id, job.data)
             return Done()
 
         self._consumer = Consumer(
             url=self._url,
-            concurrency=CONCURRENCY,
+            concurrency=concurrency,
             high_priority_reserve=0,
-            tenant_in_flight_cap=CONCURRENCY,
+            tenant_in_flight_cap=concurrency,
             prefix=_OWN,
         )
         self._task = asyncio.create_task(self._consumer.run(run_one), name="bench-own-worker")
@@ -193,19 +200,26 @@ async def _fairness(side: _Own, backlog: int) -> dict[str, float]:
     async def handle(tenant: str, data: dict[str, Any]) -> None:
         if tenant == "b":
             waits.append(time.perf_counter() - data["at"])
-        await asyncio.sleep(JOB_S)
+        await asyncio.sleep(FAIR_JOB_S)
 
     await side.add([{} for _ in range(backlog)])
-    await side.start(handle)
-    for _ in range(100):
+    await side.start(handle, FAIR_CONCURRENCY)
+    await asyncio.sleep(0.1)
+    for _ in range(FAIR_JOBS):
         await side.add([{"at": time.perf_counter()}], tenant="b")
-        await asyncio.sleep(JOB_S)
+        await asyncio.sleep(FAIR_GAP_S)
+    left = await side.waiting()
     async with asyncio.timeout(30):
-        while len(waits) < 100:
+        while len(waits) < FAIR_JOBS:
             await asyncio.sleep(0.01)
     await side.stop()
+    if left < 100:
+        raise RuntimeError(f"A's backlog of {backlog} ran out while B was measured: {left} left")
     waits.sort()
-    return {f"tenant_b_wait_p99_ms_behind_{backlog}": waits[98] * 1000}
+    return {
+        f"tenant_b_wait_p50_ms_behind_{backlog}": waits[FAIR_JOBS // 2] * 1000,
+        f"tenant_b_wait_p99_ms_behind_{backlog}": waits[int(FAIR_JOBS * 0.99) - 1] * 1000,
+    }
 
 
 async def _wipe(client: Redis) -> None:

@@ -157,6 +157,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=None, help="write the findings there")
     arguments = parser.parse_args()
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 140
     seeds = list(range(arguments.first_seed, arguments.first_seed + arguments.seeds))
     try:
         with Teller(console) as teller:

@@ -16,9 +16,11 @@ async def measure(stage: Stage) -> list[Figure]:
     try:
         await stage.provider.control()
         saturation, clients, best = await _saturation(stage)
-        direct = await stage.load("closed", direct=True, clients=clients, warm_s=0.5, duration_s=2)
+        direct = await stage.load(
+            "closed", direct=True, clients=clients, warm_s=0.5, duration_s=stage.lengths.seconds(2, 1)
+        )
         rate = max(10.0, round(saturation / 2))
-        seconds = stage.lengths.seconds(8, 4)
+        seconds = stage.lengths.seconds(8, 3)
         at_half = await stage.load("open", rate_per_s=rate, warm_s=1, duration_s=seconds, watch_pids=[stage.api_pid()])
         direct_at_half = await stage.load("open", direct=True, rate_per_s=rate, warm_s=1, duration_s=seconds)
     finally:
@@ -56,10 +58,10 @@ async def measure(stage: Stage) -> list[Figure]:
 
 
 async def _saturation(stage: Stage) -> tuple[float, int, Result]:
-    """The best of two numbers of connections: (requests per second, connections, its result)."""
+    """The best over some numbers of connections: (requests per second, connections, its result)."""
     best: tuple[float, int, Result] | None = None
     seconds = stage.lengths.seconds(6, 3)
-    for clients in (16, 64):
+    for clients in (64,) if stage.lengths.quick else (16, 64):
         result = await stage.load(
             "closed",
             clients=clients,

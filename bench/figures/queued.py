@@ -38,11 +38,19 @@ async def measure(stage: Stage) -> list[Figure]:
 async def _first_piece(stage: Stage, profile: str) -> list[Figure]:
     """20 messages a second, spread over 64 sockets; the simulator's first piece comes 50 ms after its headers."""
     await stage.provider.control(ttft=TTFT_MS, chunks=6, interval=2)
-    seconds = stage.lengths.seconds(15, 6)
+    seconds = stage.lengths.seconds(15, 5)
     rate = 20.0
-    result = await _talk(stage, profile, "talk_open", rate_per_s=rate, clients=64, warm_s=2, duration_s=seconds)
+    result = await _talk(
+        stage, profile, "talk_open", rate_per_s=rate, clients=64, warm_s=stage.lengths.seconds(2, 1), duration_s=seconds
+    )
     direct = await stage.load(
-        "open", direct=True, stream=True, pinned=False, rate_per_s=rate, warm_s=0.5, duration_s=min(seconds, 5)
+        "open",
+        direct=True,
+        stream=True,
+        pinned=False,
+        rate_per_s=rate,
+        warm_s=0.5,
+        duration_s=stage.lengths.seconds(5, 2),
     )
     goals = {"bare": ((0.5, at_most(6)), (0.99, at_most(25))), "full": ((0.5, at_most(20)), (0.99, None))}
     figures: list[Figure] = []
@@ -66,9 +74,17 @@ async def _throughput(stage: Stage, profile: str, goal: Goal | None) -> Figure:
     await stage.provider.control(chunks=12)
     pids = [stage.api_pid(), stage.worker_pid()]
     result = await _talk(
-        stage, profile, "talk_closed", clients=48, warm_s=2, duration_s=stage.lengths.seconds(10, 5), watch_pids=pids
+        stage,
+        profile,
+        "talk_closed",
+        clients=48,
+        warm_s=stage.lengths.seconds(2, 1),
+        duration_s=stage.lengths.seconds(10, 3),
+        watch_pids=pids,
     )
-    direct = await stage.load("closed", direct=True, pinned=False, clients=48, warm_s=0.5, duration_s=2)
+    direct = await stage.load(
+        "closed", direct=True, pinned=False, clients=48, warm_s=0.5, duration_s=stage.lengths.seconds(2, 1)
+    )
     return Figure(
         group=GROUP, name="messages per second", unit="msg/s", profile="bare" if profile == "bare" else "full",
         value=result.done / result.window_s if result.window_s else 0.0, goal=goal,

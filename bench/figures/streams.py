@@ -19,7 +19,8 @@ OPTIONS = {
 
 async def measure(stage: Stage) -> list[Figure]:
     stage.unpin()
-    chunks = stage.lengths.count(30, 12)
+    chunks = stage.lengths.count(30, 8)
+    ramp_s = stage.lengths.seconds(3.0, 1.5)
     base = math.nan
     figures: list[Figure] = []
     watched: tuple[tuple[str, Mode, list[int]], ...] = (
@@ -31,8 +32,8 @@ async def measure(stage: Stage) -> list[Figure]:
         # What is loaded and opened once is no stream's cost.
         await stage.load(mode, clients=24, ramp_s=0.3)
         await stage.provider.control(ttft=200, chunks=chunks, interval=300, stamp=1)
-        result = await stage.load(mode, clients=STREAMS, ramp_s=3.0, watch_pids=pids)
-        direct = await stage.load("streams", direct=True, clients=STREAMS, ramp_s=3.0) if mode == "streams" else None
+        result = await stage.load(mode, clients=STREAMS, ramp_s=ramp_s, watch_pids=pids)
+        direct = await stage.load("streams", direct=True, clients=STREAMS, ramp_s=ramp_s) if mode == "streams" else None
         if direct is not None:
             base = percentile(direct.lag_ms, 0.99)
         detail = {

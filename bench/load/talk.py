@@ -14,7 +14,7 @@ from bench.load.plan import Plan, Result
 from bench.load.watch import Peak, Window
 
 _STAMP = re.compile(r"(\d{11,19}) ")
-_ANSWER_WITHIN_S = 120.0
+_SILENCE_AT_MOST_S = 15.0  # between two frames
 _TEXT = "When are you open, and may I book a visit online?"
 
 
@@ -112,7 +112,7 @@ class Talker:
 
     async def _next(self) -> _Frame:
         assert self._socket is not None
-        async with asyncio.timeout(_ANSWER_WITHIN_S):
+        async with asyncio.timeout(_SILENCE_AT_MOST_S):
             message = await self._socket.receive()
         if message.type is aiohttp.WSMsgType.TEXT or message.type is aiohttp.WSMsgType.BINARY:
             return _decode(message.data)

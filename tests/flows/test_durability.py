@@ -36,7 +36,7 @@ from chatwright.pipeline import inline, manage, sweep
 from chatwright.pipeline.accept import cancel
 from chatwright.pipeline.answer import answer
 from chatwright.pipeline.ending import announce_again
-from chatwright.pipeline.enqueue import queue_id
+from chatwright.pipeline.enqueue import enqueue, queue_id
 from chatwright.pipeline.perform import perform, settle_failure
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.submit import add_document, replay_dead_letter, submit_job
@@ -494,8 +494,19 @@ async def test_a_replay_waits_for_what_is_under_way_in_its_conversation(app: Ser
 async def test_a_document_job_with_a_nonsense_id_comes_to_an_end(
     app: Services, shop: Shop, valkey_url: str, superuser_url: str
 ) -> None:
-    job_id = await submit_job(
-        app, shop.scope, job_type=JobType.DOCUMENT_INDEX, chatbot=None, payload={"document_id": "nonsense"}
+    job_id = JobId(new_id())
+    async with app.db.transaction(shop.scope) as db:
+        await jobs.insert_job(
+            db,
+            shop.scope,
+            job_id=job_id,
+            job_type=JobType.DOCUMENT_INDEX,
+            queue="ai-batch",
+            priority=5,
+            payload={"document_id": "nonsense"},
+        )
+    await enqueue(
+        app, shop.scope, job_id=job_id, job_type=JobType.DOCUMENT_INDEX, queue="ai-batch", priority=5, generation=1
     )
     async with running_worker(app, valkey_url):
         assert await until(lambda: has_ended(superuser_url, job_id), timeout_s=5)
@@ -531,9 +542,9 @@ async def test_a_job_that_takes_longer_than_its_queue_allows_comes_to_an_end(
         media_type="text/plain",
     )
     (job,) = await rows(superuser_url, "SELECT id FROM jobs")
-    async with locked(superuser_url, "LOCK TABLE documents IN ACCESS EXCLUSIVE MODE"), running_worker(app, valkey_url):
-        await asyncio.sleep(2)
     async with running_worker(app, valkey_url):
+        async with locked(superuser_url, "LOCK TABLE documents IN ACCESS EXCLUSIVE MODE"):
+            await asyncio.sleep(1.5)
         assert await until(lambda: has_ended(superuser_url, str(job["id"])), timeout_s=3)
     (letter,) = await rows(superuser_url, "SELECT * FROM dead_letters")
     assert letter["error_class"] == "deadline_exceeded"
@@ -597,7 +608,8 @@ async def test_waiting_bears_a_postgres_that_is_away(
     await asyncio.sleep(0.2)
     await rows(superuser_url, f"ALTER DATABASE {name} CONNECTION LIMIT 0")
     await rows(
-        superuser_url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'chatw%'"
+        superuser_url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'chatw%' AND datname = current_database()",
     )
     await asyncio.sleep(3)
     await rows(superuser_url, f"ALTER DATABASE {name} CONNECTION LIMIT -1")

@@ -357,7 +357,9 @@ async def _waits_s(url: str, backlog: int, *, cap: int, job_s: float) -> list[fl
             for _ in range(60):
                 await producer.add([job(tenant_id="b", data={"at": time.perf_counter()})])
                 await asyncio.sleep(job_s * 0.6)
+            left = sum(each.waiting for each in await QueueAdmin(client).stats())
             await until(lambda: len(waits) == 60)
+    assert left > 100  # behind a backlog that ran out there would be nothing to compare
     return sorted(waits)
 
 

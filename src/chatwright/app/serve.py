@@ -24,6 +24,7 @@ from chatwright.app.listen import listening
 from chatwright.app.services import open_services, process_name
 from chatwright.app.settings import Settings
 from chatwright.domain.errors import ChatwrightError
+from chatwright.entrypoints.bounded import BoundedHttp, BoundedSocket
 from chatwright.entrypoints.call import WebSettings
 from chatwright.entrypoints.web import build_app
 from chatwright.entrypoints.worker import Worker
@@ -67,8 +68,8 @@ async def serve_api(settings: Settings, addresses: Addresses, *, fd: int | None 
         async with open_services(settings, addresses) as app:
             config = uvicorn.Config(
                 build_app(app, settings=web_settings(settings), ready=lambda: readiness(app)),
-                http="httptools",
-                ws="websockets-sansio",
+                http=BoundedHttp,
+                ws=BoundedSocket,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -1,6 +1,7 @@
 """Single jobs, and dead letters: what failed for good, to be looked at, replayed or discarded."""
 
 from dataclasses import asdict
+from datetime import UTC
 
 import msgspec
 
@@ -32,6 +33,10 @@ async def create(call: Call) -> Reply:
         job_type = JobType(body.type)
     except ValueError:
         raise Unprocessable(f"no such job type; use one of {', '.join(JobType)}", param="type") from None
+    try:
+        deadline = None if body.deadline is None else body.deadline.astimezone(UTC)
+    except OverflowError:  # in UTC it would lie before the year 1 or after 9999
+        raise Unprocessable("the deadline is beyond all dates", param="deadline") from None
     chatbot = None if body.chatbot is None else await call.app.chatbots.get(scope, body.chatbot)
 
     async def work() -> Reply:
@@ -42,7 +47,7 @@ async def create(call: Call) -> Reply:
             chatbot=chatbot,
             payload=body.payload,
             priority=body.priority,
-            deadline=body.deadline,
+            deadline=deadline,
             cost_estimate_nano=body.cost_estimate_nano,
             idempotency_key=idempotency_key(call),
         )

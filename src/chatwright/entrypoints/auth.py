@@ -42,10 +42,11 @@ class TenantAdmin:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """One visitor of one chatbot; sees own conversations only."""
+    """One visitor of one chatbot; sees own conversations only. `expires_at_s`: Unix time of the token's end."""
 
     scope: Scope
     visitor_id: str
+    expires_at_s: int
 
 
 Identity = Admin | TenantAdmin | Visitor
@@ -55,11 +56,29 @@ async def identify(app: Services, credential: str) -> Identity:
     """Who holds this key or token. Raises Unauthenticated, Unavailable."""
     if credential.startswith(_TOKEN_START):
         claims = (await app.keys.visitor_tokens()).verify(credential, now_s=time.time())
-        return Visitor(Scope(tenant_id=claims.tenant_id, chatbot_id=claims.chatbot_id), claims.visitor_id)
+        scope = Scope(tenant_id=claims.tenant_id, chatbot_id=claims.chatbot_id)
+        visitor = Visitor(scope, claims.visitor_id, claims.expires_at_s)
+        await _check_visitor(app, visitor)
+        return visitor
     key = await app.keys.authenticate(credential)
     if key.tenant_id is None:
         return Admin(key.key_id)
     return TenantAdmin(Scope(tenant_id=key.tenant_id), key.key_id)
+
+
+async def check_still(app: Services, identity: Identity, credential: str) -> None:
+    """Whether who opened a connection may go on using it. Raises Unauthenticated, Unavailable; costs no round trip."""
+    if isinstance(identity, Visitor):
+        await _check_visitor(app, identity)
+    else:
+        await app.keys.authenticate(credential)
+
+
+async def _check_visitor(app: Services, visitor: Visitor) -> None:
+    if time.time() >= visitor.expires_at_s:
+        raise Unauthenticated("the visitor token has expired; ask for a new one")
+    if not await app.chatbots.is_served(visitor.scope):
+        raise Unauthenticated("this chatbot is not served any more")
 
 
 def credential_of(call: Call) -> str:

@@ -22,7 +22,7 @@ from chatwright.domain.ids import ConversationId, MessageId, is_id
 from chatwright.domain.messages import Accepted, Answer, Draft, MessageState
 from chatwright.domain.reading import Reading
 from chatwright.domain.scope import Scope
-from chatwright.entrypoints.auth import Visitor, credential_of, identify, speaker_of, tenant_of
+from chatwright.entrypoints.auth import check_still, credential_of, speaker_of, tenant_of
 from chatwright.entrypoints.call import Call, ClientGone, Reply, json_reply
 from chatwright.entrypoints.decoding import decode
 from chatwright.entrypoints.endpoint import Access, Endpoint
@@ -179,20 +179,21 @@ async def events(call: Call) -> None:
     else:
         after_seq = call.query_int("after_seq", 0, low=0, high=2**53)
 
-    # A tenant's revoked key loses its open streams within a second; a visitor's token outlives nothing but itself.
-    every_s = call.settings.heartbeat_s if isinstance(call.identity, Visitor) else _KEY_CHECK_S
+    # A revoked key loses its open streams within a second, a visitor's token when it ends: the client comes back with
+    # a renewed one and Last-Event-ID.
     silent_s = 0.0
+    identity, credential = call.identity, credential_of(call)
+    assert identity is not None
 
     async def tick() -> None:
         nonlocal silent_s
-        silent_s += every_s
-        if every_s == _KEY_CHECK_S:
-            try:
-                await identify(call.app, credential_of(call))
-            except Unauthenticated:
-                raise ClientGone from None
-            except Unavailable:
-                pass  # nobody can revoke a key while PostgreSQL is away
+        silent_s += _KEY_CHECK_S
+        try:
+            await check_still(call.app, identity, credential)
+        except Unauthenticated:
+            raise ClientGone from None
+        except Unavailable:
+            pass  # nobody can revoke anything while PostgreSQL is away
         if silent_s >= call.settings.heartbeat_s:
             silent_s = 0.0
             await call.write(b": keep-alive\n\n")
@@ -208,7 +209,7 @@ async def events(call: Call) -> None:
         )
         await call.write(b": open\n\n")
         async with (
-            watched(call, every_s=every_s, tick=tick),
+            watched(call, every_s=_KEY_CHECK_S, tick=tick),
             aclosing(follow_events(call.app, scope, conversation.id, after_seq=after_seq)) as frames,
         ):
             async for seq, frame in frames:

@@ -25,7 +25,7 @@ from chatwright.domain.errors import (
 from chatwright.domain.ids import ConversationId, MessageId, is_id, new_id
 from chatwright.domain.messages import Draft
 from chatwright.domain.scope import Scope
-from chatwright.entrypoints.auth import Admin, Visitor, identify
+from chatwright.entrypoints.auth import Admin, Identity, Visitor, check_still, identify
 from chatwright.entrypoints.call import Receive, Send, WebSettings, abort_connection, to_json
 from chatwright.entrypoints.decoding import decode
 from chatwright.entrypoints.failures import INTERNAL_MESSAGE, retry_after_s
@@ -87,6 +87,7 @@ class _Session:
         self._id = new_id()
         self._scope: Scope | None = None
         self._visitor_id: str | None = None
+        self._identity: Identity | None = None
         self._credential = ""
         self._group: asyncio.TaskGroup | None = None
         self._following: dict[ConversationId, asyncio.Task[None]] = {}
@@ -97,8 +98,7 @@ class _Session:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 await self._open()
-                if self._visitor_id is None:
-                    group.create_task(self._watch_key(), name=f"socket {self._id} key")
+                group.create_task(self._watch_credential(), name=f"socket {self._id} credential")
                 await self._read_frames()
         except* _Closed as ends:
             closed = _first(ends)
@@ -142,7 +142,8 @@ class _Session:
         visitor_id = identity.visitor_id if isinstance(identity, Visitor) else None
         if self._scope is not None and (identity.scope != self._scope or visitor_id != self._visitor_id):
             raise NotFound("a connection stays with the visitor it was opened for", param="token")
-        self._scope, self._visitor_id, self._credential = identity.scope, visitor_id, frame.token
+        self._scope, self._visitor_id = identity.scope, visitor_id
+        self._identity, self._credential = identity, frame.token
         shown = None if visitor_id is None else credentials.visitor_id_shown(visitor_id)
         await self._send(to_json(Ready(shown)))
 
@@ -279,16 +280,17 @@ class _Session:
             return
         raise _Closed(1012, "restart")  # the channel closed under us: this process ends
 
-    async def _watch_key(self) -> None:
-        """A tenant's revoked key loses its open sockets too."""
+    async def _watch_credential(self) -> None:
+        """A revoked key loses its open sockets too; so does a visitor whose token was not renewed in time."""
         while True:
             await asyncio.sleep(_KEY_CHECK_S)
+            assert self._identity is not None
             try:
-                await self._app.keys.authenticate(self._credential)
+                await check_still(self._app, self._identity, self._credential)
             except Unauthenticated as error:
                 raise _Closed(4401, error.message) from None
             except Unavailable:
-                continue  # nobody can revoke a key while PostgreSQL is away
+                continue  # nobody can revoke anything while PostgreSQL is away
 
     async def _refuse(self, error: ChatwrightError, frame: AnyClientFrame | None = None) -> None:
         await self._send(

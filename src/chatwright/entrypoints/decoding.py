@@ -16,12 +16,17 @@ Shape = TypeVar("Shape")
 
 _WHERE = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"(?:missing required|contains unknown) field `(?P<name>[^`]*)`")
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+DEPTH_AT_MOST = 100
 _BAD_TEXT = "text must not contain NUL or half of a surrogate pair"
 
 
 def decode(decoder: "msgspec.json.Decoder[Shape]", raw: bytes) -> Shape:
     """Decode a JSON document. Raises BadRequest if it is no JSON or holds text that cannot be stored, Unprocessable
     with the path of the field if it has the wrong shape."""
+    if raw.count(b"[") + raw.count(b"{") > DEPTH_AT_MOST:
+        _check_depth(raw)
     # In valid JSON these characters can only stand as escapes; most documents hold none, and three searches are cheap.
     if b"\\u0000" in raw or b"\\ud" in raw or b"\\uD" in raw:
         _check_escapes(raw)
@@ -36,6 +41,25 @@ def decode(decoder: "msgspec.json.Decoder[Shape]", raw: bytes) -> Shape:
         raise BadRequest("the body is not valid UTF-8") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
+
+
+def _check_depth(raw: bytes) -> None:
+    """Refuse what is nested so deep that a later reader of the stored value would give up. Raises BadRequest."""
+    if _depth(raw.translate(None, _NO_BRACKETS)) <= DEPTH_AT_MOST:
+        return  # brackets inside texts counted too: no document is deeper than this says
+    if _depth(_STRING.sub(b"", raw).translate(None, _NO_BRACKETS)) > DEPTH_AT_MOST:
+        raise BadRequest(f"the body is nested more than {DEPTH_AT_MOST} levels deep")
+
+
+def _depth(brackets: bytes) -> int:
+    deepest = depth = 0
+    for bracket in brackets:
+        if bracket in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
+    return deepest
 
 
 def is_clean_text(text: str) -> bool:

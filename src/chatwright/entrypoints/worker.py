@@ -6,6 +6,7 @@ runs. The consumer below it owns slots, locks and retries; PostgreSQL decides wh
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -18,13 +19,15 @@ from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.scope import Scope
 from chatwright.features import jobs
 from chatwright.features.conversations import LoadedTurn, load_turn
-from chatwright.pipeline.ending import announce_again
+from chatwright.pipeline.ending import announce_again, uncut
 from chatwright.pipeline.foreign import adopt
 from chatwright.pipeline.perform import perform, settle_failure
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.turns import was_cancelled
+from chatwright.pipeline.turns import is_held, was_cancelled
 
 _log = structlog.get_logger(__name__)
+_NOTICES_KEPT = 1000
+"""Cancellations remembered for jobs that are being claimed just now."""
 
 
 class Worker:
@@ -33,7 +36,9 @@ class Worker:
     def __init__(self, app: Services, consumer: Consumer) -> None:
         self._app = app
         self._consumer = consumer
-        self._running: dict[JobId, tuple[Job, asyncio.Task[None]]] = {}
+        # By attempt: a job whose lock was lost may come back here while its earlier attempt still unwinds.
+        self._running: dict[tuple[JobId, int], tuple[Job, asyncio.Task[None]]] = {}
+        self._asked: deque[MessageId] = deque(maxlen=_NOTICES_KEPT)
         self._prefetching: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -70,12 +75,14 @@ class Worker:
         job, turn = claimed
         current = asyncio.current_task()
         assert current is not None
-        self._running[job.id] = (job, current)
+        self._running[job.id, job.attempt] = (job, current)
+        if job.message_id in self._asked:
+            current.cancel()  # the notice overtook the claim's reply
         try:
             with structlog.contextvars.bound_contextvars(tenant_id=job.scope.tenant_id, job_id=job.id):
                 return await self._perform(job, turn)
         finally:
-            self._running.pop(job.id, None)
+            self._running.pop((job.id, job.attempt), None)
 
     async def _perform(self, job: Job, turn: LoadedTurn | None) -> Outcome:
         try:
@@ -84,7 +91,7 @@ class Worker:
             _log.info("job.lost_lock", attempt=job.attempt, reason=error.message)
             return Done()
         except asyncio.CancelledError:
-            if await self._ended_by_cancel(job):
+            if await self._has_ended(job):
                 return Done()
             raise
         except ChatwrightError as error:
@@ -93,7 +100,7 @@ class Worker:
             _log.exception("job.crashed", job_type=job.type)
             failure = ChatwrightError(f"an unexpected error: {type(error).__name__}")
         try:
-            delay_s = await settle_failure(self._app, job, failure)
+            delay_s = await uncut(settle_failure(self._app, job, failure), name="job-settle")
         except LostLock:
             return Done()
         except ChatwrightError as error:
@@ -125,7 +132,7 @@ class Worker:
                 turn = await load_turn(db, scope, job.message_id, history=settings.context_messages)
         if job is not None:
             return job, turn
-        if queued.type == JobType.CHAT_RESPONSE and queued.started > 1:
+        if queued.type == JobType.CHAT_RESPONSE:
             await announce_again(self._app, scope, JobId(job_id))
         return None
 
@@ -138,30 +145,34 @@ class Worker:
         self._prefetching.add(task)
         task.add_done_callback(self._prefetching.discard)
 
-    async def _ended_by_cancel(self, job: Job) -> bool:
-        """Whether a cancelled task was cancelled for the visitor (its message has ended), not for the worker."""
+    async def _has_ended(self, job: Job) -> bool:
+        """Whether a cancelled task's message came to its end (for the visitor, or just in time): nothing is left to do.
+        Else the worker is stopping, and another attempt goes on."""
         current = asyncio.current_task()
         if job.type is not JobType.CHAT_RESPONSE or current is None:
             return False
         try:
-            asked = await asyncio.shield(was_cancelled(self._app, job))
+            if await uncut(is_held(self._app, job), name="job-is-held"):
+                return False
         except ChatwrightError:
             return False
-        if asked:
+        while current.cancelling():
             current.uncancel()
-        return asked
+        return True
 
     async def _keep_leases(self) -> None:
         lease_s = self._app.settings.lease_s
         while True:
             await asyncio.sleep(lease_s / 3)
-            running = [str(job_id) for job_id in self._running]
+            running = [str(job_id) for job_id, _ in self._running]
             if running:
                 async with self._app.db.operator() as db:
                     await jobs.renew_leases(db, running, lease_s=lease_s)
 
     async def _listen_for_cancels(self) -> None:
         async for message_id in self._app.channel.cancels():
+            if message_id is not None:
+                self._asked.append(message_id)
             for job, task in list(self._running.values()):
                 if message_id is None:
                     # Some notices may have been missed: ask PostgreSQL about each running message.
@@ -172,9 +183,10 @@ class Worker:
 
     async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            with suppress(TimeoutError):
-                try:
-                    await work()
-                except ChatwrightError as error:
-                    _log.warning("worker.helper_failed", helper=work.__name__, error=error.message)
+            try:
+                await work()
+            except (ChatwrightError, TimeoutError) as error:
+                _log.warning("worker.helper_failed", helper=work.__name__, error=str(error))
+            except Exception:  # noqa: BLE001 - whatever it is, it must not take the running answers with it
+                _log.exception("worker.helper_failed", helper=work.__name__)
             await asyncio.sleep(0.5)

@@ -15,19 +15,20 @@ from chatwright.adapters.queue import route
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import (
     BadRequest,
+    Cancelled,
     ChatwrightError,
     Conflict,
-    LostLock,
     NotFound,
     PayloadTooLarge,
     Unavailable,
 )
-from chatwright.domain.events import MessageAccepted, StreamError, encode
+from chatwright.domain.events import MessageAccepted, encode
 from chatwright.domain.ids import ConversationId, JobId, MessageId, is_id, new_id
 from chatwright.domain.jobs import JobType
 from chatwright.domain.messages import Accepted, Draft, MessageState
 from chatwright.domain.scope import Scope
 from chatwright.features import analysis, conversations, jobs
+from chatwright.pipeline.ending import Ending, tell_ending
 from chatwright.pipeline.enqueue import enqueue, enqueue_row
 from chatwright.pipeline.services import Services
 
@@ -131,7 +132,8 @@ async def cancel(app: Services, scope: Scope, message_id: MessageId, *, visitor_
         if state != "accepted":
             return MessageState(state)
         await conversations.lock_conversation(db, scope, conversation_id, last_seq=0)
-        job = await jobs.cancel_unstarted(db, scope, message_id)
+        row = await jobs.cancel_unstarted(db, scope, message_id)
+        job = None if row is None else await jobs.get_row(db, scope, JobId(row["id"]))
         following = None
         if job is not None:
             await conversations.set_terminal(
@@ -150,25 +152,10 @@ async def cancel(app: Services, scope: Scope, message_id: MessageId, *, visitor_
         if job is None:
             await app.channel.publish_cancel(message_id)
             return MessageState.ACCEPTED
-        event = StreamError(code="cancelled", message="the answer was cancelled", retriable=False)
-        await app.log.append(
-            scope.tenant_id,
-            conversation_id,
-            message_id=message_id,
-            attempt=max(1, job["attempt"]),
-            events=[
-                encode(
-                    event,
-                    conversation_id=conversation_id,
-                    message_id=message_id,
-                    stream_id=message_id,
-                    ts=time.time(),
-                )
-            ],
-            terminal=True,
-        )
-    except (Unavailable, LostLock) as error:
-        _log.warning("cancel.not_told", message_id=message_id, error=error.message)
+        error = Cancelled("the answer was cancelled before it began")
+        await tell_ending(app, job, Ending(state=MessageState.CANCELLED, error=error))
+    except (Unavailable, TimeoutError) as error:
+        _log.warning("cancel.not_told", message_id=message_id, error=str(error))
     if following is not None:
         await enqueue_row(app, scope, following)
     return MessageState.CANCELLED if job is not None else MessageState.ACCEPTED
@@ -215,7 +202,9 @@ async def _store(
 async def _claim_key(db: Connection, scope: Scope, draft: Draft, text: str, accepted: Accepted) -> Accepted | None:
     """None: the key is ours now. Else the receipt of the earlier, equal request."""
     assert draft.client_message_id is not None
-    digest = hashlib.sha256(f"{draft.conversation_id or draft.chatbot_id}\n{text}".encode()).digest()
+    # With the visitor in it: were two visitors' keys ever written alike, neither may be given the other's receipt.
+    same = f"{draft.visitor_id or ''}\n{draft.conversation_id or draft.chatbot_id}\n{text}"
+    digest = hashlib.sha256(same.encode()).digest()
     receipt = {
         "message_id": accepted.message_id,
         "conversation_id": accepted.conversation_id,

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.errors import Cancelled, DeadlineExceeded, NotFound, Unavailable
+from chatwright.domain.errors import Cancelled, ChatwrightError, DeadlineExceeded, NotFound, Unavailable
 from chatwright.domain.events import StreamReset, StreamStart
 from chatwright.domain.ids import AnswerId, new_id
 from chatwright.domain.jobs import Job
@@ -23,7 +23,7 @@ from chatwright.domain.providers import Prompt, Source
 from chatwright.domain.reading import Reading
 from chatwright.features import analysis, animation, conversations, prompting
 from chatwright.features.routing import ProviderRun
-from chatwright.pipeline.ending import Ending, end_message
+from chatwright.pipeline.ending import Ending, end_message, storable, uncut
 from chatwright.pipeline.knowledge import find_sources
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.stream import ConversationSink, Progress, relay
@@ -73,20 +73,25 @@ async def answer(app: Services, job: Job, turn: conversations.LoadedTurn | None 
     attempt = _Attempt(job=job, sink=open_sink(app, job, animate=talk.animate), began=time.time())
     try:
         async with asyncio.timeout(_time_left_s(app, job)):
-            await _answer(app, attempt, talk, turn)
+            ending = await _answer(app, attempt, talk, turn)
     except TimeoutError:
         error = DeadlineExceeded("the answer took longer than it may; its text so far was kept")
-        await _end(app, attempt, Ending(state=MessageState.FAILED, error=error, dead_letter=True, retriable=True))
+        ending = Ending(state=MessageState.FAILED, error=error, dead_letter=True, retriable=True)
     except asyncio.CancelledError:
-        # Shielded: whoever cancelled us must not cut the ending in half. Bounded by the store's own time-outs.
-        await asyncio.shield(_end_if_cancelled(app, attempt))
+        with suppress(ChatwrightError):  # then the next attempt sees that it was asked for
+            await uncut(_end_if_cancelled(app, attempt), name="answer-cancelled")
         raise
+    # Outside the deadline, and uncut: a finished answer is stored and told, whatever comes now.
+    await uncut(_end(app, attempt, ending), name="answer-ending")
 
 
-async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conversations.LoadedTurn | None) -> None:
+async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conversations.LoadedTurn | None) -> Ending:
     job = attempt.job
-    chatbot = await _load_chatbot(app, job)
     turn = loaded or await _load_turn(app, job)
+    if turn.cancel_asked:  # of an attempt that did not live to end it
+        error = Cancelled("the answer was cancelled before it began")
+        return Ending(state=MessageState.CANCELLED, error=error)
+    chatbot = await _load_chatbot(app, job)
     attempt.chatbot = chatbot
     talk.animation_set = chatbot.animation_set
     attempt.reading = analysis.read(turn.text)
@@ -101,6 +106,7 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
         max_output_tokens=chatbot.max_tokens,
         conversation_id=job.conversation_id,
         message_id=job.message_id,
+        attempt=job.attempt,
     )
     attempt.run = ProviderRun(
         targets_for(app, chatbot, attempt.sources),
@@ -114,12 +120,11 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
     _measure_first_text(app, attempt)
     app.metrics.cache_requests.labels("bypass").inc()
     if relayed.error is None:
-        await _end(app, attempt, Ending(state=MessageState.ANSWERED))
-    elif attempt.progress.text:
+        return Ending(state=MessageState.ANSWERED)
+    if attempt.progress.text:
         # Visible text was sent: it stays as a partial answer, and no second model is spliced on.
-        await _end(app, attempt, Ending(state=MessageState.FAILED, error=relayed.error, retriable=True))
-    else:
-        raise relayed.error
+        return Ending(state=MessageState.FAILED, error=relayed.error, retriable=True)
+    raise relayed.error
 
 
 async def _end(app: Services, attempt: _Attempt, ending: Ending) -> None:
@@ -175,7 +180,7 @@ def _answer_of(attempt: _Attempt, *, partial: bool) -> Answer | None:
         conversation_id=job.conversation_id,
         text=progress.text,
         provider=run.route.provider,
-        model=progress.model or run.route.model,
+        model=storable(progress.model or run.route.model),
         sources=_cited(attempt.sources, progress.text, run.route.provider),
         animation=animation.choose(
             job.message_id,

@@ -1,13 +1,14 @@
 """The same pipeline without a queue: `/v1/chat/completions` and `/v1/embeddings`. Stateless but for the ledger."""
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.errors import NotFound
+from chatwright.domain.errors import DeadlineExceeded, NotFound
 from chatwright.domain.ids import new_id
 from chatwright.domain.providers import Delta, Finish, Prompt, Route, Source, Turn, Usage
 from chatwright.domain.scope import Scope
@@ -18,6 +19,7 @@ from chatwright.pipeline.services import Services
 from chatwright.pipeline.targets import CallBooks, targets_for
 
 LOCAL_EMBEDDER = "chatwright-embed"
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +60,16 @@ class InlineStream:
         self.answer: InlineAnswer | None = None
 
     async def deltas(self) -> AsyncGenerator[Delta]:
-        """Yield the answer's pieces. Raises ProviderError and others before the first piece or in the middle;
-        closing the generator closes the call upstream at once."""
+        """Yield the answer's pieces. Raises ProviderError and others before the first piece or in the middle,
+        DeadlineExceeded when the answer takes too long; closing the generator closes the call upstream at once."""
+        deadline = asyncio.get_running_loop().time() + self._app.settings.answer_deadline_s
         run, books, prompt = await _prepare(self._app, self._request)
         text: list[str] = []
         finish = Finish.OTHER
         started = time.perf_counter()
         first = True
         async with aclosing(run.deltas()) as deltas:
-            async for delta in deltas:
+            while (delta := await _before(deadline, anext(deltas, None))) is not None:
                 if delta.text:
                     if first:
                         first = False
@@ -82,9 +85,10 @@ def stream(app: Services, request: InlineRequest) -> InlineStream:
 
 
 async def complete(app: Services, request: InlineRequest) -> InlineAnswer:
-    """Answer in one piece. Raises ProviderError when every target failed."""
+    """Answer in one piece. Raises ProviderError when every target failed, DeadlineExceeded when it takes too long."""
+    deadline = asyncio.get_running_loop().time() + app.settings.answer_deadline_s
     run, books, prompt = await _prepare(app, request)
-    completion = await run.complete()
+    completion = await _before(deadline, run.complete())
     answer = _answer(new_id(), completion.text, completion.finish, run, books, prompt)
     return replace(answer, tool_calls=completion.tool_calls) if completion.tool_calls else answer
 
@@ -118,6 +122,18 @@ async def embed(app: Services, scope: Scope, texts: Sequence[str], model: str) -
     finally:
         books.close(call_id, route, state, usage, None)
     return embeddings.vectors, embeddings.usage or Usage(estimated=True), embeddings.model or name
+
+
+async def _before(deadline: float, step: Awaitable[_Result]) -> _Result:
+    """`step`'s result. Raises DeadlineExceeded, having cancelled it, at `deadline` on the loop's clock."""
+    timer = asyncio.timeout_at(deadline)
+    try:
+        async with timer:
+            return await step
+    except TimeoutError as error:
+        if not timer.expired():
+            raise
+        raise DeadlineExceeded("the answer took longer than it may") from error
 
 
 async def _prepare(app: Services, request: InlineRequest) -> tuple[ProviderRun, CallBooks, Prompt]:

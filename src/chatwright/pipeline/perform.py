@@ -1,24 +1,41 @@
 """Runs one claimed job to its end, whatever its type, and decides what follows a failure."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
 from chatwright.adapters.queue import QUEUES, QueueName
-from chatwright.domain.errors import ChatwrightError, NotFound, ProviderError, Retry, Unavailable
-from chatwright.domain.ids import ConversationId, DocumentId
+from chatwright.domain.errors import (
+    ChatwrightError,
+    DeadlineExceeded,
+    NotFound,
+    ProviderError,
+    Retry,
+    Unavailable,
+    Unprocessable,
+)
+from chatwright.domain.ids import ConversationId, DocumentId, is_id
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.messages import MessageState
 from chatwright.features import analysis, animation, conversations, jobs, knowledge
 from chatwright.features.conversations import LoadedTurn
 from chatwright.pipeline.answer import answer
-from chatwright.pipeline.ending import Ending, end_message
+from chatwright.pipeline.ending import Ending, end_message, words_of
 from chatwright.pipeline.index import index_document
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.submit import search_knowledge
 
 _log = structlog.get_logger(__name__)
+_SHARE_OF_TIME = 0.95
+"""Of a queue's time-out: the work ends itself before the consumer ends it."""
+_MOST_AWAY_DELAY_S = 60.0
+
+
+class _TookTooLong(DeadlineExceeded):
+    retry = Retry.LATER
 
 
 async def perform(app: Services, job: Job, turn: LoadedTurn | None = None) -> Any:
@@ -29,7 +46,7 @@ async def perform(app: Services, job: Job, turn: LoadedTurn | None = None) -> An
     if job.type is JobType.CHAT_RESPONSE:
         await answer(app, job, turn)
         return None
-    result = await _work(app, job)
+    result = await _work_in_time(app, job)
     async with app.db.transaction(job.scope) as db:
         await jobs.finish(db, job, result)
     return result
@@ -38,56 +55,100 @@ async def perform(app: Services, job: Job, turn: LoadedTurn | None = None) -> An
 async def settle_failure(app: Services, job: Job, error: ChatwrightError) -> float | None:
     """Decide and store what follows `error`. Returns seconds until the next attempt, or None: the job is at rest now.
 
-    A server of ours being away costs no attempt. What can never succeed, and what has used up its queue's attempts,
+    A server of ours being away costs no attempt; what stays away is asked for less and less often. What can never succeed, and what has used up its queue's attempts,
     becomes a dead letter; a chat message then ends as failed and its followers are told.
     """
     policy = QUEUES[QueueName(job.queue)]
     ours_away = isinstance(error, Unavailable)
     passing = error.retry is not Retry.NEVER and getattr(error, "retriable", True)
     if ours_away or (passing and job.failures + 1 < policy.attempts):
-        delay_s = 1.0 if ours_away else policy.backoff_s * 2**job.failures
+        delay_s = _away_delay_s(job) if ours_away else policy.backoff_s * 2**job.failures
         async with app.db.transaction(job.scope) as db:
-            await jobs.retry(db, job, delay_s=delay_s, counts=not ours_away, code=error.code, message=error.message)
+            await jobs.retry(db, job, delay_s=delay_s, counts=not ours_away, code=error.code, message=words_of(error))
         return delay_s
     if job.type is JobType.CHAT_RESPONSE:
         ending = Ending(state=MessageState.FAILED, error=error, dead_letter=True, retriable=passing)
         await end_message(app, job, ending, last_seq=0)
     else:
         async with app.db.transaction(job.scope) as db:
-            if await jobs.fail(db, job, state="failed", code=error.code, message=error.message):
-                await jobs.add_dead_letter(db, job, reason=error.message, error_class=_class(error))
-                if job.type is JobType.DOCUMENT_INDEX:
-                    document_id = DocumentId(job.payload["document_id"])
-                    await knowledge.set_document_state(db, job.scope, document_id, "failed", error=error.message)
+            if await jobs.fail(db, job, state="failed", code=error.code, message=words_of(error)):
+                await jobs.add_dead_letter(db, job, reason=words_of(error), error_class=_class(error))
+                # A payload may come from a foreign producer or an edited dead letter: it need not name a document.
+                document_id = job.payload.get("document_id")
+                if job.type is JobType.DOCUMENT_INDEX and isinstance(document_id, str) and is_id(document_id):
+                    await knowledge.set_document_state(
+                        db, job.scope, DocumentId(document_id), "failed", error=words_of(error)
+                    )
     _log.warning("job.dead", job_id=job.id, job_type=job.type, code=error.code, error=error.message)
     return None
+
+
+def _away_delay_s(job: Job) -> float:
+    """A visitor waits, and no longer than the answer's deadline; other jobs have time and may have no deadline."""
+    return 1.0 if job.type is JobType.CHAT_RESPONSE else min(_MOST_AWAY_DELAY_S, 2.0 ** min(job.attempt - 1, 10))
+
+
+async def _work_in_time(app: Services, job: Job) -> Any:
+    """Raises DeadlineExceeded when the job's own deadline has passed, or its queue's time is over: that one counts as
+    a failed attempt. The consumer's time-out behind it would only end the task, and the job would run for ever."""
+    limit_s = _SHARE_OF_TIME * QUEUES[QueueName(job.queue)].timeout_s
+    own_s = limit_s if job.deadline_at_s is None else job.deadline_at_s - time.time()
+    if own_s <= 0:
+        raise DeadlineExceeded("the job's deadline passed before it was run")
+    timer = asyncio.timeout(min(limit_s, own_s))
+    try:
+        async with timer:
+            return await _work(app, job)
+    except TimeoutError as error:
+        if not timer.expired():
+            raise
+        if own_s < limit_s:
+            raise DeadlineExceeded("the job's deadline passed while it ran") from error
+        raise _TookTooLong(f"the job took longer than the {limit_s:g} s that its queue allows") from error
 
 
 async def _work(app: Services, job: Job) -> Any:
     payload = job.payload
     match job.type:
         case JobType.SENTIMENT_ANALYSIS:
-            reading = analysis.read(payload["text"])
+            reading = analysis.read(_text(payload, "text"))
             return {"label": reading.sentiment, "score": reading.sentiment_score}
         case JobType.INTENT_CLASSIFICATION:
-            reading = analysis.read(payload["text"])
+            reading = analysis.read(_text(payload, "text"))
             return {"label": reading.intent, "confidence": reading.intent_confidence}
         case JobType.ANIMATION_SELECTION:
             return {"animation": await _animation(app, job, payload)}
         case JobType.KNOWLEDGE_SEARCH:
             return await _search(app, job, payload)
         case JobType.CONVERSATION_SUMMARY:
-            conversation_id = ConversationId(payload["conversation_id"])
+            conversation_id = ConversationId(_id(payload, "conversation_id"))
             async with app.db.transaction(job.scope) as db:
                 turns = await conversations.load_texts(db, job.scope, conversation_id)
             if not turns:
                 raise NotFound("no such conversation, or it is empty")
             return {"summary": analysis.summarise([turn.content for turn in turns])}
         case JobType.DOCUMENT_INDEX:
-            await index_document(app.db, app.embedder, job.scope, DocumentId(payload["document_id"]))
-            return {"document_id": payload["document_id"]}
+            document_id = DocumentId(_id(payload, "document_id"))
+            await index_document(app.db, app.embedder, job.scope, document_id)
+            return {"document_id": document_id}
         case _:
             raise NotFound(f"jobs of type {job.type} are not run by this version")
+
+
+def _text(payload: Mapping[str, Any], name: str) -> str:
+    """A text out of a payload, into which a foreign producer may put anything. Raises Unprocessable."""
+    value = payload.get(name)
+    if not isinstance(value, str):
+        raise Unprocessable(f"the payload needs `{name}`, a text", param=f"payload.{name}")
+    return value
+
+
+def _id(payload: Mapping[str, Any], name: str) -> str:
+    """An id out of a payload. Raises Unprocessable: no later attempt will find one there."""
+    value = payload.get(name)
+    if not isinstance(value, str) or not is_id(value):
+        raise Unprocessable(f"the payload's `{name}` is no id of ours", param=f"payload.{name}")
+    return value
 
 
 async def _animation(app: Services, job: Job, payload: Mapping[str, Any]) -> str:
@@ -111,7 +172,11 @@ async def _search(app: Services, job: Job, payload: Mapping[str, Any]) -> dict[s
         return {"results": []}
     k = payload.get("k")
     hits = await search_knowledge(
-        app, job.scope, chatbot.knowledge_base_id, payload["query"], k if isinstance(k, int) and 0 < k <= 50 else 5
+        app,
+        job.scope,
+        chatbot.knowledge_base_id,
+        _text(payload, "query"),
+        k if isinstance(k, int) and 0 < k <= 50 else 5,
     )
     return {
         "results": [

@@ -50,12 +50,17 @@ class HoldBack(Protocol):
 
 
 class PassThrough:
-    """Holds nothing back but half a character: providers cut surrogate pairs, and half of one is no Unicode."""
+    """Holds nothing back but half a character: providers cut surrogate pairs, and half of one is no Unicode.
+
+    Drops NUL, which PostgreSQL cannot store: an answer is stored as it was shown.
+    """
 
     def __init__(self) -> None:
         self._half = ""
 
     def feed(self, text: str) -> str:
+        if "\x00" in text:
+            text = text.replace("\x00", "")
         if not self._half and text.isascii():
             return text
         text = self._half + text

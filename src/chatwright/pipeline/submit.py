@@ -167,12 +167,14 @@ async def replay_dead_letter(
         if letter.state == "discarded":
             raise Conflict("this dead letter was discarded; it is not replayed any more")
         if letter.message_id is not None:
+            await conversations.lock_conversation_of(db, scope, letter.message_id)
             await conversations.reopen(db, scope, letter.message_id, text=_edited_text(app, payload))
         row = await jobs.requeue(db, scope, letter.job_id, generation=letter.generation, payload=payload)
         if row is None:
             raise Conflict("the job is not at rest: it was replayed by another letter or is running")
         await jobs.mark_replayed(db, scope, dead_letter_id)
-    await enqueue_row(app, scope, dict(row))
+    if row["state"] == "queued":
+        await enqueue_row(app, scope, dict(row))
     return letter.job_id
 
 
@@ -208,6 +210,10 @@ def _check_payload(app: Services, job_type: JobType, chatbot: Chatbot | None, pa
         if not isinstance(payload.get(name), kind):
             raise Unprocessable(f"{job_type} needs `{name}` ({kind.__name__}) in its payload", param=f"payload.{name}")
 
+    def need_id(name: str) -> None:
+        if not is_id(payload[name]):
+            raise Unprocessable(f"{job_type} needs an id of ours in `{name}`", param=f"payload.{name}")
+
     if job_type in _TEXT_JOBS:
         need("text", str)
         inspect(payload["text"], max_chars=app.settings.max_text_chars)
@@ -221,8 +227,10 @@ def _check_payload(app: Services, job_type: JobType, chatbot: Chatbot | None, pa
             raise Unprocessable("animation_selection needs `text`, `intent` or `sentiment`", param="payload")
     elif job_type is JobType.CONVERSATION_SUMMARY:
         need("conversation_id", str)
+        need_id("conversation_id")
     elif job_type is JobType.DOCUMENT_INDEX:
         need("document_id", str)
+        need_id("document_id")
     elif job_type is JobType.CHAT_RESPONSE:
         raise Unprocessable("send chat messages to POST /api/v1/conversations/{id}/messages", param="type")
     else:

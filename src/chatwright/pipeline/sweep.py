@@ -5,7 +5,9 @@ of it is there, and adds the rest; a wiped Valkey is therefore full again within
 """
 
 import asyncio
+from collections.abc import Coroutine
 from itertools import groupby
+from typing import Any
 
 import structlog
 
@@ -29,24 +31,24 @@ async def sweep_forever(app: Services, admin: QueueAdmin, *, period_s: float = P
     """Sweep until cancelled. A pass that fails is logged; the next one tries again."""
     passes = 0
     while True:
-        for step in (requeue_lost, let_stranded_go):
-            try:
-                await step(app)
-            except (ChatwrightError, TimeoutError) as error:
-                _log.warning("sweep.failed", step=step.__name__, error=str(error))
+        await _attempt("requeue_lost", requeue_lost(app))
+        await _attempt("let_stranded_go", let_stranded_go(app))
         if passes % 5 == 0:
-            try:
-                await measure(app, admin)
-                await settle_abandoned(app)
-            except (ChatwrightError, TimeoutError) as error:
-                _log.warning("sweep.failed", step="measure", error=str(error))
+            await _attempt("measure", measure(app, admin))
+            await _attempt("settle_abandoned", settle_abandoned(app))
         if passes % 1800 == 0:
-            try:
-                await tidy(app)
-            except (ChatwrightError, TimeoutError) as error:
-                _log.warning("sweep.failed", step="tidy", error=str(error))
+            await _attempt("tidy", tidy(app))
         passes += 1
         await asyncio.sleep(period_s)
+
+
+async def _attempt(step: str, work: Coroutine[Any, Any, object]) -> None:
+    try:
+        await work
+    except (ChatwrightError, TimeoutError) as error:
+        _log.warning("sweep.failed", step=step, error=str(error))
+    except Exception:  # noqa: BLE001 - a full disk, a failover: a worker must not go on without its sweeper
+        _log.exception("sweep.failed", step=step)
 
 
 async def requeue_lost(app: Services) -> int:

@@ -7,7 +7,7 @@ from chatwright.domain.errors import ProviderError
 from chatwright.domain.ids import CallId, ConversationId, MessageId, new_id
 from chatwright.domain.providers import Route, Source, Usage
 from chatwright.domain.scope import Scope
-from chatwright.features.budgets import CallEnd, CallStart, price
+from chatwright.features.budgets import CallEnd, CallStart, price, sane
 from chatwright.features.routing import Target
 from chatwright.pipeline.services import Services
 
@@ -63,7 +63,8 @@ def targets_for(app: Services, chatbot: Chatbot, sources: Sequence[Source]) -> l
 class CallBooks:
     """Opens and closes ledger rows for one answer. Implements `features.routing.Books`.
 
-    `prompt_tokens` and `max_output_tokens` bound the reservation; after the run `usage` and `cost_nano` are the sums
+    `prompt_tokens` and `max_output_tokens` bound the reservation; `attempt` is the job's, where a message is answered;
+    after the run `usage` and `cost_nano` are the sums
     over all calls (cost None as soon as one call has no known price).
     """
 
@@ -76,6 +77,7 @@ class CallBooks:
         max_output_tokens: int,
         conversation_id: ConversationId | None = None,
         message_id: MessageId | None = None,
+        attempt: int = 0,
         purpose: str = "chat",
     ) -> None:
         self._app = app
@@ -83,6 +85,7 @@ class CallBooks:
         self._worst = Usage(input_tokens=prompt_tokens, output_tokens=max_output_tokens)
         self._conversation_id = conversation_id
         self._message_id = message_id
+        self._attempt = attempt
         self._purpose = purpose
         self.usage = Usage()
         self.cost_nano: int | None = 0
@@ -96,6 +99,7 @@ class CallBooks:
                 chatbot_id=self._scope.chatbot_id,
                 conversation_id=self._conversation_id,
                 message_id=self._message_id,
+                attempt=self._attempt,
                 purpose=self._purpose,
                 provider=route.provider,
                 model=route.model,
@@ -113,7 +117,7 @@ class CallBooks:
             state=state,
             provider=route.provider,
             model=route.model,
-            usage=usage or Usage(estimated=state != "failed"),
+            usage=sane(usage) if usage else Usage(estimated=state != "failed"),
             error_class=error.error_class if error else None,
             upstream_status=error.upstream_status if error else None,
         )

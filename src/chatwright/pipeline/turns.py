@@ -39,6 +39,12 @@ def open_sink(app: Services, job: Job, *, animate: Callable[[str], str | None] |
     )
 
 
+async def is_held(app: Services, job: Job) -> bool:
+    """Whether this attempt still has its job: it has not ended, and no other attempt took over."""
+    async with app.db.transaction(job.scope) as db:
+        return await jobs.holds(db, job)
+
+
 async def was_cancelled(app: Services, job: Job) -> bool:
     """Whether the visitor or an operator asked to stop this message's answer."""
     assert job.message_id is not None

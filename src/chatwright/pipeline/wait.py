@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from chatwright.adapters.valkey import Lost
-from chatwright.domain.errors import ChatwrightError
+from chatwright.domain.errors import ChatwrightError, Unavailable
 from chatwright.domain.messages import Accepted, Answer, MessageState
 from chatwright.domain.reading import Reading
 from chatwright.domain.scope import Scope
@@ -14,6 +14,7 @@ from chatwright.pipeline.services import Services
 _TERMINAL = (b'"type":"stream_complete"', b'"type":"stream_error"')
 _LOOK_S = 2.0
 """How often PostgreSQL is asked although no event came: the log is a hint, and may be away."""
+_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +43,11 @@ async def wait_for_answer(app: Services, scope: Scope, accepted: Accepted, *, ti
             try:
                 async with asyncio.timeout(max(0.0, min(_LOOK_S, left_s))):
                     event = await anext(pending)
-            except (TimeoutError, StopAsyncIteration):
+            except TimeoutError:
                 event = None
-            except ChatwrightError:
+            except (StopAsyncIteration, ChatwrightError):  # at once, and again: this process stops, or Valkey is away
                 event = None
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(max(0.0, min(_PAUSE_S, left_s)))
             told = (
                 event is None
                 or isinstance(event, Lost)
@@ -59,8 +60,11 @@ async def wait_for_answer(app: Services, scope: Scope, accepted: Accepted, *, ti
 
 
 async def _look(app: Services, scope: Scope, accepted: Accepted) -> Outcome:
-    async with app.db.transaction(scope) as db:
-        terminal = await conversations.load_terminal(db, scope, accepted.message_id)
+    try:
+        async with app.db.transaction(scope) as db:
+            terminal = await conversations.load_terminal(db, scope, accepted.message_id)
+    except (Unavailable, TimeoutError):  # it was accepted: a database that is away now makes nobody send it again
+        return Outcome(state=MessageState.ACCEPTED, answer=None, reading=None)
     if terminal is None:
         return Outcome(state=MessageState.FAILED, answer=None, reading=None, error_code="not_found")
     return Outcome(

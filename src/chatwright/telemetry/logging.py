@@ -22,7 +22,13 @@ _SECRETS = re.compile(
 )
 _SECRET_NAMES = frozenset({"authorization", "api_key", "secret", "password", "token", "x-api-key", "cookie"})
 _CUT = "[cut]"
-_NOISY = {"asyncio": logging.WARNING, "httpx": logging.WARNING, "uvicorn.error": logging.WARNING, "uvicorn.access": logging.CRITICAL}
+_NOISY = {
+    "asyncio": logging.WARNING,
+    "httpx": logging.WARNING,
+    "markdown_it": logging.WARNING,
+    "uvicorn.error": logging.WARNING,
+    "uvicorn.access": logging.CRITICAL,
+}
 
 
 def scrub(text: str) -> str:

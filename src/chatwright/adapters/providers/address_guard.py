@@ -174,7 +174,8 @@ class AddressGuard:
             for address in found:
                 if not (is_public(address) or self._lists(name, address, port)):
                     raise BadRequest(
-                        f"The host {_shown(name)} leads to {address}, not to the public internet; {_MEND}."
+                        # Not which address: a tenant must not map our network by asking for its names.
+                        f"The host {_shown(name)} does not lead to the public internet; {_MEND}."
                     )
         return found
 

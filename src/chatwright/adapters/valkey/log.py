@@ -20,7 +20,7 @@ from chatwright.domain.errors import LostLock
 from chatwright.domain.ids import ConversationId, MessageId, TenantId
 
 # Meta hash: `seq` last number given out · `base` the number before the first of this log · `a:<message>` attempt, token
-# and last seq of an open message · `done` message, token and last seq of the last terminal append.
+# and last seq of an open message · `done` message, attempt, token and last seq of the last terminal append.
 APPEND = Script("""
 -- KEYS: event list, meta hash. Returns the last seq, 0 when the caller must prove its right, -1 when it has none.
 local message, attempt, token = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -34,8 +34,11 @@ if meta[2] then
   -- The reply was lost and the caller asks again: the events are there.
   if token == last_token and seq >= floor then return tonumber(last_seq) end
 elseif meta[3] then
-  local done_message, done_token, done_seq = string.match(meta[3], '^(.*):([^:]*):(%d+)$')
-  if done_message == message and done_token == token then return tonumber(done_seq) end
+  -- A last event is told once: a teller that never heard of its success asks with another token.
+  local done_message, done_attempt, done_token, done_seq = string.match(meta[3], '^(.*):(%d+):([^:]*):(%d+)$')
+  if done_message == message and (done_token == token or (terminal and attempt <= tonumber(done_attempt))) then
+    return tonumber(done_seq)
+  end
 end
 if seq and seq < floor then
   -- The server came back with less than it had confirmed: these numbers must not be given out twice.
@@ -60,7 +63,7 @@ if length > cap then redis.call('LTRIM', KEYS[1], -cap, -1) end
 seq = seq + count
 local last = string.format('%.0f', seq)
 if terminal then
-  redis.call('HSET', KEYS[2], 'seq', last, 'done', message .. ':' .. token .. ':' .. last)
+  redis.call('HSET', KEYS[2], 'seq', last, 'done', message .. ':' .. ARGV[2] .. ':' .. token .. ':' .. last)
   redis.call('HDEL', KEYS[2], 'a:' .. message)
 else
   redis.call('HSET', KEYS[2], 'seq', last, 'a:' .. message, ARGV[2] .. ':' .. token .. ':' .. last)

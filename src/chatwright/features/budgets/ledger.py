@@ -8,17 +8,16 @@ answer never waits for the books. What a killed process could not close, the swe
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import asyncpg
 import structlog
 
 from chatwright.adapters.postgres import Database
-from chatwright.domain.errors import ChatwrightError, Unavailable
+from chatwright.domain.errors import ChatwrightError, LostLock, Unavailable
 from chatwright.domain.ids import CallId, ChatbotId, ConversationId, MessageId, TenantId
 from chatwright.domain.providers import Usage
-from chatwright.features.budgets.pricing import price, price_book, warm_price_book
+from chatwright.features.budgets.pricing import price, price_book, sane, warm_price_book
 from chatwright.features.budgets.store import CLOSE_CALLS, OPEN_CALLS
 
 _log = structlog.get_logger(__name__)
@@ -41,6 +40,8 @@ class CallStart:
     purpose: str = "chat"
     key_id: str | None = None
     reserved_nano: int | None = None
+    attempt: int = 0
+    """Of the job that answers `message_id`: the call is made only while no later attempt took over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class CallEnd:
 
     @property
     def cost_nano(self) -> int | None:
-        """None when no price is known. A failed call that used nothing costs nothing."""
+        """None when no price is known. A failed call that used nothing, or was never made, costs nothing."""
         if self.state == "failed" and not (self.usage.input_tokens or self.usage.output_tokens):
             return 0
         return price(self.provider, self.model, self.usage)
@@ -68,16 +69,24 @@ class Ledger:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._opens = _Group(self._write_opens, keep=False)
+        self._opens = _Group(self._write_opens, keep=False, unwanted=self._not_made)
         self._closes = _Group(self._write_closes, keep=True)
 
     async def open(self, call: CallStart) -> None:
-        """Commit the call's row. Raises Unavailable when PostgreSQL cannot take it: then the call must not be made."""
+        """Commit the call's row. Raises Unavailable when PostgreSQL cannot take it, LostLock when a later attempt owns
+        the message: then the call must not be made. The row of a caller that gave up meanwhile is closed at no cost."""
         await self._opens.put(call)
 
     def close(self, end: CallEnd) -> None:
         """Hand over the call's end; it is written soon, and retried until written."""
-        self._closes.put_nowait(end)
+        usage = sane(end.usage)
+        self._closes.put_nowait(end if usage is end.usage else replace(end, usage=usage))
+
+    def _not_made(self, call: CallStart) -> None:
+        """Close a row, should there be one, whose call nobody will make."""
+        self.close(
+            CallEnd(id=call.id, state="failed", provider=call.provider, model=call.model, error_class="not_made")
+        )
 
     async def flush(self, *, timeout_s: float = 5.0) -> bool:
         """Wait until everything handed over is written. Returns False if time ran out."""
@@ -89,8 +98,8 @@ class Ledger:
             tasks.create_task(self._opens.run(), name="ledger-opens")
             tasks.create_task(self._closes.run(), name="ledger-closes")
 
-    async def _write_opens(self, calls: list[CallStart]) -> None:
-        await self._db.operator_fetch(
+    async def _write_opens(self, calls: list[CallStart]) -> list[bool]:
+        rows = await self._db.operator_fetch(
             OPEN_CALLS,
             [call.id for call in calls],
             [call.tenant_id for call in calls],
@@ -103,9 +112,12 @@ class Ledger:
             [call.model for call in calls],
             [call.key_id for call in calls],
             [call.reserved_nano for call in calls],
+            [call.attempt for call in calls],
         )
+        opened = {row["id"] for row in rows}
+        return [call.id in opened for call in calls]
 
-    async def _write_closes(self, ends: list[CallEnd]) -> None:
+    async def _write_closes(self, ends: list[CallEnd]) -> list[bool]:
         book = price_book()
         costs = [end.cost_nano for end in ends]
         await self._db.operator_fetch(
@@ -123,6 +135,7 @@ class Ledger:
             [end.usage.estimated for end in ends],
             [None if cost is None else book for cost in costs],
         )
+        return [True] * len(ends)
 
 
 @asynccontextmanager
@@ -141,11 +154,22 @@ async def open_ledger(db: Database) -> AsyncGenerator[Ledger]:
 
 
 class _Group:
-    """Gathers items while a write is on its way. `keep`: a failed group is retried, not reported."""
+    """Gathers items while a write is on its way. `write` tells of each item whether it was taken.
 
-    def __init__(self, write: Callable[[list[Any]], Awaitable[None]], *, keep: bool) -> None:
+    `keep`: a failed group is retried, not reported. `unwanted` gets what was, or may have been, written although its
+    caller gave up or was told that it failed.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[list[Any]], Awaitable[list[bool]]],
+        *,
+        keep: bool,
+        unwanted: Callable[[Any], None] | None = None,
+    ) -> None:
         self._write = write
         self._keep = keep
+        self._unwanted = unwanted
         self._items: list[tuple[Any, asyncio.Future[None] | None]] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -180,25 +204,28 @@ class _Group:
             self._wake.clear()
             while self._items:
                 group, self._items = self._items[:_GROUP], self._items[_GROUP:]
-                await self._write_group(group)
+                group = [one for one in group if one[1] is None or not one[1].cancelled()]
+                if group:
+                    await self._write_group(group)
             self._idle.set()
 
     async def _write_group(self, group: list[tuple[Any, asyncio.Future[None] | None]]) -> None:
         pause_s = 0.05
         while True:
             try:
-                await self._write([item for item, _ in group])
+                taken = await self._write([item for item, _ in group])
             except (ChatwrightError, TimeoutError) as error:
                 if self._keep:
                     await asyncio.sleep(pause_s)
                     pause_s = min(1.0, pause_s * 2)
                     continue
-                for _, done in group:
+                for item, done in group:
                     if done is not None and not done.done():
                         done.set_exception(error if isinstance(error, ChatwrightError) else _slow())
+                    self._forsake(item)  # the commit may have come through although its reply did not
                 return
-            except asyncpg.PostgresError as error:
-                # One row that the database refuses (its tenant was just deleted) must not cost the others theirs.
+            except Exception as error:  # noqa: BLE001 - a writer that ends would hold up every call of this process
+                # One row that is refused (its tenant was just deleted) must not cost the others theirs.
                 if len(group) > 1:
                     for one in group:
                         await self._write_group([one])
@@ -208,10 +235,20 @@ class _Group:
                 if done is not None and not done.done():
                     done.set_exception(Unavailable("the ledger refused the call's row"))
                 return
-            for _, done in group:
-                if done is not None and not done.done():
+            for (item, done), was_taken in zip(group, taken, strict=True):
+                if done is None:
+                    continue
+                if done.done():
+                    self._forsake(item)
+                elif was_taken:
                     done.set_result(None)
+                else:
+                    done.set_exception(LostLock("a later attempt owns this message: no further call is made for it"))
             return
+
+    def _forsake(self, item: Any) -> None:
+        if self._unwanted is not None:
+            self._unwanted(item)
 
 
 def _slow() -> Unavailable:

@@ -8,12 +8,21 @@ from chatwright.domain.ids import MessageId
 from chatwright.domain.scope import Scope
 
 OPEN_CALLS = """
--- operators: one row per call that is about to be made, many calls in one commit. tenant_id = the call's own.
+-- operators: one row per call that is about to be made, many calls in one commit. tenant_id = the call's own. No row
+-- for an attempt ($12) that another one has taken over from: it may call nobody any more.
 INSERT INTO calls (id, tenant_id, chatbot_id, conversation_id, message_id, kind, purpose, provider, model, key_id,
                    reserved_nano)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[],
-                     $9::text[], $10::text[], $11::bigint[])
+SELECT call.id, call.tenant_id, chatbot_id, conversation_id, call.message_id, kind, purpose, provider, model, key_id,
+       reserved_nano
+  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[],
+              $9::text[], $10::text[], $11::bigint[], $12::int[])
+    AS call (id, tenant_id, chatbot_id, conversation_id, message_id, kind, purpose, provider, model, key_id,
+             reserved_nano, attempt)
+ WHERE call.message_id IS NULL
+    OR NOT EXISTS (SELECT FROM jobs WHERE jobs.tenant_id = call.tenant_id AND jobs.message_id = call.message_id
+                      AND jobs.attempt > call.attempt)
 ON CONFLICT (id) DO NOTHING
+RETURNING id
 """
 
 CLOSE_CALLS = """

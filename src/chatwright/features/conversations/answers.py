@@ -37,7 +37,8 @@ WITH held AS (
       FROM held
      WHERE jobs.tenant_id = $1 AND jobs.state = 'waiting'
        AND jobs.id = (SELECT w.id FROM jobs w WHERE w.tenant_id = $1 AND w.conversation_id = $2 AND w.state = 'waiting'
-                       ORDER BY w.id LIMIT 1)
+                       ORDER BY (SELECT ordinal FROM messages m WHERE m.tenant_id = $1 AND m.id = w.message_id)
+                       LIMIT 1)
        AND NOT EXISTS (SELECT FROM jobs o WHERE o.tenant_id = $1 AND o.conversation_id = $2 AND o.id <> $3
                           AND o.type = 'chat_response' AND o.state IN ('queued', 'running'))
     RETURNING jobs.id, jobs.type, jobs.queue, jobs.priority, jobs.generation
@@ -69,11 +70,16 @@ LOCK_CONVERSATION = """
 UPDATE conversations SET last_seq = greatest(last_seq, $3), updated_at = now() WHERE tenant_id = $1 AND id = $2
 """
 
+LOCK_CONVERSATION_OF = """
+UPDATE conversations SET updated_at = now()
+ WHERE tenant_id = $1 AND id = (SELECT conversation_id FROM messages WHERE tenant_id = $1 AND id = $2)
+"""
+
 NEXT_WAITING = """
 UPDATE jobs SET state = 'queued', run_after = now()
  WHERE tenant_id = $1 AND state = 'waiting'
    AND id = (SELECT j.id FROM jobs j WHERE j.tenant_id = $1 AND j.conversation_id = $2 AND j.state = 'waiting'
-              ORDER BY j.id LIMIT 1)
+              ORDER BY (SELECT ordinal FROM messages m WHERE m.tenant_id = $1 AND m.id = j.message_id) LIMIT 1)
    AND NOT EXISTS (SELECT FROM jobs o WHERE o.tenant_id = $1 AND o.conversation_id = $2
                       AND o.type = 'chat_response' AND o.state IN ('queued', 'running'))
 RETURNING id, type, queue, priority, generation
@@ -189,6 +195,11 @@ async def is_cancel_asked(db: Connection, scope: Scope, message_id: MessageId) -
 async def lock_conversation(db: Connection, scope: Scope, conversation_id: ConversationId, *, last_seq: int) -> None:
     """Call this before anything else in a transaction that ends a message. `last_seq` never goes back."""
     await db.execute(LOCK_CONVERSATION, scope.tenant_id, conversation_id, last_seq)
+
+
+async def lock_conversation_of(db: Connection, scope: Scope, message_id: MessageId) -> None:
+    """The same for whoever knows only the message."""
+    await db.execute(LOCK_CONVERSATION_OF, scope.tenant_id, message_id)
 
 
 async def next_waiting(db: Connection, scope: Scope, conversation_id: ConversationId) -> dict[str, Any] | None:

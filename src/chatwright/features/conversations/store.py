@@ -94,9 +94,12 @@ SELECT m.state, m.conversation_id FROM messages m
 """
 
 LOAD_TURN = """
+-- A replay starts a new count of calls: only those since its first attempt belong to it.
 SELECT m.text, m.ordinal, m.metadata, m.cancel_asked_at IS NOT NULL AS cancel_asked, c.visitor_id, c.seq_base,
        (SELECT count(*) FROM calls k WHERE k.tenant_id = $1 AND k.message_id = $2 AND k.kind = 'call'
-           AND k.provider <> 'extractive') AS calls_made,
+           AND k.provider <> 'extractive'
+           AND k.opened_at >= coalesce((SELECT min(j.started_at) FROM jobs j WHERE j.tenant_id = $1 AND j.message_id = $2),
+                                       '-infinity')) AS calls_made,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(h.text, h.answer) ORDER BY h.ordinal), '[]')
           FROM (SELECT e.ordinal, e.text, a.text AS answer FROM messages e
                   LEFT JOIN answers a ON a.tenant_id = $1 AND a.message_id = e.id

@@ -14,6 +14,7 @@ from chatwright.features.jobs.store import (
     LostJob,
     cancel_unstarted,
     claim,
+    ended_by,
     fail,
     finish,
     get_job,
@@ -26,6 +27,7 @@ from chatwright.features.jobs.store import (
     renew_leases,
     requeue,
     retry,
+    take_telling,
     trim_finished,
 )
 
@@ -38,6 +40,7 @@ __all__ = [
     "claim",
     "count_open",
     "discard",
+    "ended_by",
     "fail",
     "finish",
     "get_dead_letter",
@@ -53,5 +56,6 @@ __all__ = [
     "renew_leases",
     "requeue",
     "retry",
+    "take_telling",
     "trim_finished",
 ]

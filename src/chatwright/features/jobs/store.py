@@ -1,6 +1,6 @@
 """SQL of the jobs table. `attempt` is the fencing token: every write of a worker names the attempt it holds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -45,11 +45,16 @@ UPDATE jobs SET state = 'queued', failures = failures + $4, lease_until = NULL,
 
 REPLAY = """
 -- A replay is a new generation with fresh failure counts; running it twice at once changes nothing the second time.
-UPDATE jobs SET state = 'queued', generation = generation + 1, failures = 0, payload = coalesce($4, payload),
+-- Where its conversation has a message under way it waits; call it under the conversation's lock.
+UPDATE jobs SET state = CASE WHEN EXISTS (SELECT FROM jobs o WHERE o.tenant_id = $1
+                                             AND o.conversation_id = jobs.conversation_id AND o.type = jobs.type
+                                             AND o.id <> $2 AND o.state IN ('queued', 'running'))
+                             THEN 'waiting' ELSE 'queued' END,
+                generation = generation + 1, failures = 0, payload = coalesce($4, payload),
                 run_after = now(), deadline_at = NULL, started_at = NULL, finished_at = NULL, error = NULL,
                 error_code = NULL
  WHERE tenant_id = $1 AND id = $2 AND generation = $3 AND state IN ('failed', 'cancelled')
-RETURNING id, chatbot_id, type, queue, priority, generation, message_id, conversation_id
+RETURNING id, chatbot_id, type, queue, priority, generation, message_id, conversation_id, state
 """
 
 CANCEL_UNSTARTED = """
@@ -64,6 +69,16 @@ SELECT id, tenant_id, chatbot_id, type, queue, priority, attempt, failures, gene
        coalesce(extract(epoch FROM started_at), 0)::float8 AS started_at_s,
        extract(epoch FROM deadline_at)::float8 AS deadline_at_s
   FROM jobs WHERE tenant_id = $1 AND id = $2
+"""
+
+ENDED_BY = """
+SELECT count(*) FROM jobs WHERE tenant_id = $1 AND id = $2 AND attempt = $3 AND state IN ('done', 'failed', 'cancelled')
+"""
+
+TAKE_TELLING = """
+-- Whoever tells an ending in another's place fences that one off first: it may only have stood still.
+UPDATE jobs SET attempt = attempt + 1
+ WHERE tenant_id = $1 AND id = $2 AND attempt = $3 AND state IN ('done', 'failed', 'cancelled')
 """
 
 HOLDS = """
@@ -203,6 +218,18 @@ async def get_row(db: Connection, scope: Scope, job_id: JobId) -> Job | None:
 async def holds(db: Connection, job: Job) -> bool:
     """Whether this attempt still owns the job."""
     return bool(await db.fetchval(HOLDS, job.scope.tenant_id, job.id, job.attempt))
+
+
+async def ended_by(db: Connection, job: Job) -> bool:
+    """Whether this very attempt brought the job to its end, and nobody took over the telling since."""
+    return bool(await db.fetchval(ENDED_BY, job.scope.tenant_id, job.id, job.attempt))
+
+
+async def take_telling(db: Connection, job: Job) -> Job | None:
+    """Take over the telling of an ended job's ending. None: somebody else did, or the job goes on."""
+    if not await _changed(db, TAKE_TELLING, job):
+        return None
+    return replace(job, attempt=job.attempt + 1)
 
 
 async def requeue(

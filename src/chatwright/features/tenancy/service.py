@@ -19,6 +19,7 @@ from chatwright.features.tenancy.rules import is_widget_id
 
 _CHATBOTS_AT_MOST = 10_000
 _ORIGINS_AT_MOST = 1_000
+_SERVED_TTL_S = 0.4  # with the half second between two looks at an open connection: within a second
 
 
 class ChatbotDirectory:
@@ -31,6 +32,7 @@ class ChatbotDirectory:
         self._chatbots: dict[tuple[str, str], tuple[float, Chatbot | None]] = {}
         self._origins: dict[str, tuple[float, bool]] = {}
         self._widgets: dict[str, tuple[float, Chatbot | None]] = {}
+        self._served: dict[tuple[str, str], tuple[float, bool]] = {}
         self._changes = 0
         self._loading: dict[tuple[str, str], asyncio.Lock] = {}
 
@@ -67,6 +69,20 @@ class ChatbotDirectory:
             raise NotFound("no such widget")
         return entry[1]
 
+    async def is_served(self, scope: Scope) -> bool:
+        """Whether visitors of the scope's chatbot are served: it is there and its tenant is not shut out."""
+        key = (scope.tenant_id, scope.chatbot_id or "")
+        entry = self._served.get(key)
+        if entry is None or entry[0] <= self._clock():
+            changes = self._changes
+            async with self._db.operator() as db:
+                served = await store.is_served(db, scope)
+            entry = (self._clock() + min(self._ttl_s, _SERVED_TTL_S), served)
+            if changes == self._changes:
+                _make_room(self._served, _CHATBOTS_AT_MOST)
+                self._served[key] = entry
+        return entry[1]
+
     async def origin_known(self, origin: str) -> bool:
         """Whether any chatbot allows the origin; for CORS, where the browser does not say which chatbot it wants."""
         entry = self._origins.get(origin)
@@ -87,6 +103,7 @@ class ChatbotDirectory:
         for key in [key for key in self._chatbots if key[0] == tenant_id]:
             del self._chatbots[key]
         self._origins.clear()
+        self._served.clear()
         self._widgets.clear()
 
     async def _load(self, key: tuple[str, str]) -> Chatbot | None:

@@ -100,6 +100,11 @@ SELECT {_CHATBOT_COLUMNS} FROM chatbots
  ORDER BY created_at, id LIMIT 1
 """
 
+IS_SERVED = """
+SELECT EXISTS (SELECT FROM chatbots JOIN tenants ON tenants.id = chatbots.tenant_id
+                WHERE chatbots.tenant_id = $1 AND chatbots.id = $2 AND tenants.disabled_at IS NULL) AS served
+"""
+
 ORIGIN_KNOWN = "SELECT EXISTS (SELECT FROM chatbots WHERE $1 = ANY (allowed_origins)) AS known"
 
 _PATCHABLE = frozenset(NewChatbot.__slots__) - {"widget_id"}
@@ -268,6 +273,11 @@ async def find_by_slug(db: Connection, slug: str, *, tenant_id: str | None = Non
     """The oldest chatbot of that slug, of any tenant or of one (operators' role); for demo pages only."""
     row = await db.fetchrow(FIND_BY_SLUG, slug, tenant_id) if is_slug(slug) else None
     return None if row is None else _chatbot(row)
+
+
+async def is_served(db: Connection, scope: Scope) -> bool:
+    """Whether the scope's chatbot exists and its tenant is not shut out (operators' role)."""
+    return bool(await db.fetchval(IS_SERVED, scope.tenant_id, scope.chatbot_id))
 
 
 async def origin_known(db: Connection, origin: str) -> bool:
