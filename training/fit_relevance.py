@@ -142,7 +142,7 @@ async def cases(folder: Path) -> list[Case]:
 
 def place(case: Case) -> float:
     """The rank of the first right hit, from 1; infinite if none is among the candidates."""
-    order = [hit.chunk_id for hit in rank(case.question, case.hits)]
+    order: list[str] = [hit.chunk_id for hit in rank(case.question, case.hits)]
     return min((order.index(chunk) + 1 for chunk in case.right if chunk in order), default=math.inf)
 
 

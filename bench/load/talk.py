@@ -57,6 +57,7 @@ class Talker:
         self._session = session
         self._name = name
         self._numbers = itertools.count()
+        self._first_number = int(name.rpartition("-")[2]) * 1_000
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._conversation_id: str | None = None
         self._turns = 0
@@ -83,7 +84,8 @@ class Talker:
         body = {
             "type": "message",
             "client_message_id": f"{self._name}-{number}",
-            "text": f"{texts[number % len(texts)]} ({self._name}-{number})",
+            # A short number is enough to make each text another one; a long one would be embedded, too.
+            "text": f"{texts[number % len(texts)]} #{self._first_number + number}",
         }
         body |= (
             {"chatbot": self._plan.model}

@@ -83,6 +83,7 @@ class Gate:
         self.url = f"unix://{parts.netloc}{self._path}?{urlencode(query)}"
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -91,22 +92,39 @@ class Gate:
     def shut(self) -> None:
         if self._server is not None:
             self._server.close()
+            self._server = None
         for writer in self._writers:
             writer.transport.abort()
 
+    async def close(self) -> None:
+        """Shut, and wait until every connection has gone."""
+        self.shut()
+        while self._passing:
+            await asyncio.wait(self._passing)
+
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        other_reader, other = await asyncio.open_unix_connection(self._upstream)
-        self._writers |= {writer, other}
+        current = asyncio.current_task()
+        assert current is not None
+        self._passing.add(current)
+        self._writers.add(writer)
+        try:
+            other_reader, other = await asyncio.open_unix_connection(self._upstream)
+            self._writers.add(other)
+            if self._server is None:
+                self.shut()
+            await asyncio.gather(self._pump(reader, other), self._pump(other_reader, writer))
+            self._writers -= {writer, other}
+        finally:
+            self._passing.discard(current)
 
-        async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-            with suppress(OSError):
-                while data := await source.read(65536):
-                    target.write(data)
-                    await target.drain()
-            target.transport.abort()
-
-        await asyncio.gather(pump(reader, other), pump(other_reader, writer))
-        self._writers -= {writer, other}
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                target.write(data)
+                await target.drain()
+        target.transport.abort()
+        with suppress(OSError):
+            await target.wait_closed()
 
 
 @asynccontextmanager
@@ -120,7 +138,7 @@ async def gated(database_url: str, valkey_url: str, simulator: Simulator) -> Asy
             async with open_services(settings, Addresses(database_url=database_url, redis_url=gate.url)) as app:
                 yield app, gate
         finally:
-            gate.shut()
+            await gate.close()
 
 
 @asynccontextmanager

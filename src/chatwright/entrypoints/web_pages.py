@@ -50,7 +50,9 @@ class Pages:
 
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
-        self._files = {name: _File(name, body) for name, body in _read(resources.files("chatwright.entrypoints") / "pages", "")}
+        self._files = {
+            name: _File(name, body) for name, body in _read(resources.files("chatwright.entrypoints") / "pages", "")
+        }
         self._guide: dict[str, _File] = {}
         if settings.docs_dir is not None:
             folder = Path(settings.docs_dir)

@@ -104,7 +104,7 @@ def check_time_zone(name: str) -> str:
     """Return `name` if the IANA data knows it, else raise Unprocessable."""
     try:
         ZoneInfo(name)
-    except (ValueError, OSError):  # not found, a path outside the data, a name too long for the file system
+    except (KeyError, ValueError, OSError):  # not found, a path outside the data, a name too long for the file system
         raise Unprocessable("no such time zone; use an IANA name such as Europe/Berlin", param="time_zone") from None
     return name
 
