@@ -25,6 +25,8 @@ class Sent:
     """The text as the client had put it together when that event came."""
     told: str | None = None
     """The text that `stream_complete` or a final `message_replace` carried."""
+    trace: list[str] = field(default_factory=list[str])
+    """Events about this message in the order they came, for the report of a violation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

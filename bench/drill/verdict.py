@@ -145,7 +145,7 @@ def _check_streams(evidence: Evidence, by_text: dict[tuple[str, str], list[Messa
 
 
 def _where(sent: Sent, row: MessageRow) -> str:
-    return f"{sent.key} ({row.id}, {row.state})"
+    return f"{sent.key} ({row.id}, {row.state}; events {', '.join(sent.trace)})"
 
 
 def summary(violations: Iterable[Violation]) -> str:

@@ -16,6 +16,7 @@ class View:
         self.changed = asyncio.Event()
         """Set by every event; whoever waits clears it."""
         self._texts: dict[str, str] = {}
+        self._traces: dict[str, list[str]] = {}
         self._ended: dict[str, tuple[str, str | None, str | None]] = {}
 
     def take(self, event: Mapping[str, Any]) -> None:
@@ -28,6 +29,10 @@ class View:
             self.last_seq = max(self.last_seq, seq)
         if message_id is None:
             return
+        trace = self._traces.setdefault(message_id, [])
+        trace.append(
+            f"{seq} {kind.removeprefix('stream_')}{'' if kind != 'stream_chunk' else ' ' + str(len(event['chunk']))}"
+        )
         match kind:
             case "stream_start":
                 self._texts.setdefault(message_id, "")
@@ -53,6 +58,7 @@ class View:
     def settle(self, sent: Sent) -> bool:
         """Write into `sent` how its message ended, if that is known."""
         for message_id in sent.acknowledged:
+            sent.trace = self._traces.get(message_id, [])
             if message_id in self._ended:
                 sent.ended, sent.streamed, sent.told = self._ended[message_id]
                 return True

@@ -4,10 +4,12 @@ import http.client
 import json
 import random
 import socket
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -166,7 +168,16 @@ def test_a_bad_page_is_refused(live: "Live", query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["group_by=nothing", "group_by=day,day", "from=yesterday", "from=2026-01-02&to=2026-01-01", "to=%00"]
+    "query",
+    [
+        "group_by=nothing",
+        "group_by=day,day",
+        "from=yesterday",
+        "from=2026-01-02&to=2026-01-01",
+        "to=%00",
+        "to=9999-12-31",
+        "from=0001-01-01T00:00:00%2B14:00",
+    ],
 )
 def test_a_bad_report_is_refused(live: "Live", query: str) -> None:
     assert envelope(live.http("GET", f"/api/v1/usage?{query}"))["code"] == "bad_request"
@@ -294,3 +305,186 @@ def test_a_broken_request_does_not_hurt_the_server(live: "Live") -> None:
             except OSError:
                 pass
     assert live.http("GET", "/health/live", key=None).status == 200
+
+
+def test_a_report_may_begin_with_the_calendar(live: "Live") -> None:
+    assert live.http("GET", "/api/v1/usage?to=0001-01-01").status == 200
+
+
+@pytest.mark.parametrize("path", ["/demo/cw_pub_%00", "/demo/cw_pub_%ff", "/demo/%00", "/demo/cw_pub_%00/config.json"])
+def test_demo_pages_that_cannot_be(live: "Live", path: str) -> None:
+    assert envelope(live.http("GET", path, key=None))["code"] == "not_found"
+
+
+@pytest.mark.parametrize("origin", ["http://[::1", "http://", "//", "http://[", "\xff"])
+def test_origins_that_are_none_are_refused(live: "Live", origin: str) -> None:
+    body = {"widget_id": live.widget_id}
+    reply = live.http("POST", "/api/v1/widget/token", body, key=None, headers={"origin": origin})
+    assert (reply.status, envelope(reply)["param"]) == (403, "origin")
+
+
+@pytest.mark.parametrize("zone", ["Mars/Phobos", "0" * 99, "../x", "Europe", ""])
+def test_time_zones_that_are_none_are_refused(live: "Live", zone: str) -> None:
+    reply = live.http("POST", "/api/v1/tenants", {"name": "x", "time_zone": zone}, key="admin")
+    assert (reply.status, envelope(reply)["param"]) == (422, "time_zone")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"deadline": "0001-01-01T00:00:00+14:00"}, "deadline"),
+        ({"deadline": "9999-12-31T23:59:59-14:00"}, "deadline"),
+        ({"deadline": "2026-01-01T00:00:00"}, "deadline"),
+        ({"type": "document_index", "payload": {"document_id": "x"}}, "payload.document_id"),
+        ({"type": "document_index", "payload": {"document_id": 5}}, "payload.document_id"),
+        ({"type": "conversation_summary", "payload": {"conversation_id": "x"}}, "payload.conversation_id"),
+    ],
+)
+def test_a_bad_job_is_refused(live: "Live", fields: dict[str, Any], param: str) -> None:
+    reply = live.http("POST", "/api/v1/jobs", {"type": "sentiment_analysis", "payload": {"text": "x"}} | fields)
+    assert (reply.status, envelope(reply)["param"]) == (422, param)
+
+
+def test_an_edited_dead_letter_that_makes_no_sense_dies_again(live: "Live") -> None:
+    """The payload comes from an operator's editor: the job must come to rest whatever it holds."""
+    job = live.http("POST", "/api/v1/jobs", {"type": "document_index", "payload": {"document_id": UNKNOWN}}).json["id"]
+    for generation, payload in enumerate(({"document_id": "x"}, {}, {"document_id": [1]}), start=1):
+        letter = _dead_letter(live, job, generation)
+        path = f"/api/v1/dead-letters/{letter}/replay"
+        assert live.http("POST", path, {"payload": payload}).status == 202
+    _dead_letter(live, job, 4)
+
+
+def _dead_letter(live: "Live", job: str, generation: int) -> str:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        items = live.http("GET", "/api/v1/dead-letters?state=open&limit=200").json["items"]
+        found = [item["id"] for item in items if item["job_id"] == job and item["generation"] == generation]
+        if found:
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(f"generation {generation} of job {job} never came to rest")
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+@pytest.mark.parametrize("depth", [98, 110, 500, 960])
+def test_what_is_stored_can_be_read_again(live: "Live", opening: str, depth: int) -> None:
+    """Decoding takes nearly a thousand levels, later readers take less: what passes the door must pass everywhere."""
+    closing = "]" if opening == "[" else "}"
+    deep = opening * depth + "1" + closing * depth
+    slug = f"deep-{uuid.uuid4().hex[:8]}"
+    for path, fields in (
+        ("/api/v1/chatbots", f'"name":"Deep","slug":"{slug}","limits":{{"a":{deep}}}'),
+        ("/api/v1/conversations", f'"chatbot":"{live.llm_chatbot}","metadata":{{"a":{deep}}}'),
+    ):
+        made = live.http("POST", path, b"{" + fields.encode() + b"}")
+        assert made.status == (201 if depth < 100 else 400), made.body
+        if made.status == 400:
+            assert "nested" in envelope(made)["message"]
+            continue
+        assert live.http("GET", f"{path}/{made.json['id']}").status == 200
+        if path.endswith("conversations"):
+            message = b'{"text":"deep","metadata":{"a":' + deep.encode() + b"}}"
+            talk = f"{path}/{made.json['id']}/messages"
+            assert live.http("POST", f"{talk}?wait=true", message).status == 200
+            assert live.http("GET", talk).status == 200
+
+
+def test_brackets_in_texts_are_no_depth(live: "Live") -> None:
+    made = live.http("POST", "/api/v1/analyze", {"texts": ["[" * 5_000, '\\"{{[' * 500]})
+    assert made.status == 200
+
+
+def raw_exchange(live: "Live", *pieces: bytes, timeout_s: float = 5) -> bytes:
+    """What the server sends until it hangs up; stops sending when it does."""
+    where = urlsplit(live.base_url)
+    received = b""
+    with socket.create_connection((where.hostname or "", where.port or 80), timeout=timeout_s) as connection:
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+        except OSError:
+            pass
+        try:
+            while part := connection.recv(65_536):
+                received += part
+        except TimeoutError:
+            received += b"<still open>"
+        except OSError:
+            pass
+    return received
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"get / HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost : x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nx-request-id: a\x00b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nx-request-id: a\rset-cookie: b=c\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\n12345",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -4\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_told_so(live: "Live", request_bytes: bytes) -> None:
+    head, _, body = raw_exchange(live, request_bytes).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"set-cookie" not in head
+    assert json.loads(body)["error"]["code"] == "bad_request"
+
+
+def _api_bytes(live: "Live") -> int:
+    family = psutil.Process(live.process.pid).children(recursive=True)
+    return sum(one.memory_info().rss for one in family if "api" in one.cmdline())
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET /",
+        b"GET /health/live HTTP/1.1\r\nx: ",
+        b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\nGET /health/live HTTP/1.1\r\nx: ",
+        b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: ",
+    ],
+    ids=["address", "header", "second", "trailer"],
+)
+def test_a_head_that_never_ends_is_cut(live: "Live", start: bytes) -> None:
+    before = _api_bytes(live)
+    received = raw_exchange(live, start, *[b"a" * 65_536] * 500)
+    assert b"<still open>" not in received
+    assert _api_bytes(live) - before < 16 * 1024 * 1024  # of 32 that were on offer
+
+
+def test_whoever_sends_no_request_is_hung_up_on(live: "Live") -> None:
+    started = time.monotonic()
+    with_nothing = raw_exchange(live, timeout_s=25)
+    assert (with_nothing, time.monotonic() - started < 20) == (b"", True)
+
+
+def test_pings_without_a_reader_cost_no_memory(live: "Live") -> None:
+    before = _api_bytes(live)
+    upgrade = (
+        b"GET /api/v1/ws HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n"
+    )
+    where = urlsplit(live.base_url)
+    with socket.create_connection((where.hostname or "", where.port or 80), timeout=5) as connection:
+        connection.sendall(upgrade)
+        assert connection.recv(200).startswith(b"HTTP/1.1 101 ")
+        pings = (b"\x89\xfd\0\0\0\0" + b"a" * 125) * 1_000
+        for _ in range(500):
+            connection.sendall(pings)
+        assert _api_bytes(live) - before < 16 * 1024 * 1024  # of 64 that pongs to all would be
+
+
+def test_a_handshake_by_another_method_is_answered(live: "Live") -> None:
+    request = (
+        b"POST /api/v1/ws HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        b"content-length: 2\r\n\r\n{}"
+    )
+    assert raw_exchange(live, request, timeout_s=2).startswith(b"HTTP/1.1 404 ")

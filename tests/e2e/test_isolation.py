@@ -1,11 +1,20 @@
 """One tenant never sees, names or changes what is another's; one visitor never another visitor's."""
 
+import asyncio
+import http.client
+import json
 import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from chatwright.features.credentials import VisitorTokens
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Live
@@ -247,3 +256,121 @@ def test_forged_tokens_are_refused(live: "Live", theirs: Tenant) -> None:
         "cw_vt_",
     ):
         assert live.http("POST", "/api/v1/conversations", {}, key=forged).status == 401
+
+
+def test_a_visitor_is_not_given_another_visitors_reply(live: "Live", theirs: Tenant) -> None:
+    """Pages may number their requests: two visitors with the same Idempotency-Key are still two. A conversation's reply
+    holds its visitor's id, and whoever knows that may ask for all of the visitor's conversations."""
+    one, two = token(live, theirs.chatbot).json, token(live, theirs.chatbot).json
+    headers = {"idempotency-key": "open-1"}
+    mine = live.http("POST", "/api/v1/conversations", {}, key=one["token"], headers=headers)
+    other = live.http("POST", "/api/v1/conversations", {}, key=two["token"], headers=headers)
+    assert (mine.status, other.status) == (201, 201)
+    assert mine.json["visitor_id"] == one["visitor_id"]
+    assert other.json["visitor_id"] == two["visitor_id"]
+    assert mine.json["id"] != other.json["id"]
+    again = live.http("POST", "/api/v1/conversations", {}, key=one["token"], headers=headers)
+    assert (again.json["id"], again.headers["idempotency-replayed"]) == (mine.json["id"], "true")
+    own = live.http("POST", "/api/v1/conversations", {"chatbot": theirs.chatbot["id"]}, key=theirs.key, headers=headers)
+    assert own.status == 201  # nor does a visitor's key stand in the tenant's way
+
+
+def test_the_longest_visitor_id_gets_a_token_that_works(live: "Live", theirs: Tenant) -> None:
+    for character in ("\U0001f600", "\x01", '"'):
+        given = token(live, theirs.chatbot, character * 200)
+        assert given.status == 200
+        assert live.http("POST", "/api/v1/conversations", {}, key=given.json["token"]).status == 201
+
+
+async def _signer(live: "Live") -> VisitorTokens:
+    url = json.loads((live.data_dir / "servers.json").read_text())["superuser_database_url"]
+    db: Any = await asyncpg.connect(url)
+    try:
+        return VisitorTokens(await db.fetchval("SELECT secret FROM installation_secrets WHERE name = 'visitor_tokens'"))
+    finally:
+        await db.close()
+
+
+def _short_token(live: "Live", chatbot: dict[str, Any], ttl_s: int) -> str:
+    given, _ = asyncio.run(_signer(live)).issue(
+        tenant_id=chatbot["tenant_id"], chatbot_id=chatbot["id"], visitor_id="v_1", now_s=time.time(), ttl_s=ttl_s
+    )
+    return given
+
+
+def _socket_ends_with(live: "Live", credential: str, *, within_s: float) -> int | None:
+    """The close code of a socket on which nothing is sent; None if it is still open after `within_s`."""
+    address = live.base_url.replace("http", "ws", 1) + "/api/v1/ws"
+    with connect(address, proxy=None, compression=None) as connection:
+        connection.send(json.dumps({"type": "auth", "token": credential}))
+        assert json.loads(connection.recv(timeout=5))["type"] == "ready"
+        try:
+            connection.recv(timeout=within_s)
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else None
+        except TimeoutError:
+            return None
+    raise AssertionError("nothing was asked for")
+
+
+def _stream_ends(live: "Live", path: str, credential: str, *, within_s: float) -> bool:
+    where = urlsplit(live.base_url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=within_s)
+    try:
+        connection.request("GET", path, headers={"authorization": f"Bearer {credential}"})
+        reply = connection.getresponse()
+        assert reply.status == 200
+        while reply.read1(1000):
+            pass
+        return True
+    except TimeoutError:
+        return False
+    except (http.client.HTTPException, OSError):
+        return True
+    finally:
+        connection.close()
+
+
+def test_a_visitors_connections_end_with_the_token(live: "Live", theirs: Tenant) -> None:
+    credential = _short_token(live, theirs.chatbot, 3)
+    talk = live.http("POST", "/api/v1/conversations", {}, key=credential).json["id"]
+    assert _stream_ends(live, f"/api/v1/conversations/{talk}/events", credential, within_s=8)
+    assert live.http("GET", f"/api/v1/conversations/{talk}", key=credential).status == 401
+    assert _socket_ends_with(live, _short_token(live, theirs.chatbot, 2), within_s=8) == 4401
+
+
+def test_a_tenant_that_is_shut_out_has_no_visitors_either(live: "Live") -> None:
+    made = live.http("POST", "/api/v1/tenants", {"name": "Leaver"}, key="admin").json
+    body = {"name": "Bot", "slug": "bot", "providers": [{"provider": "extractive"}], "allowed_origins": [ORIGIN]}
+    chatbot = live.http("POST", "/api/v1/chatbots", body, key=made["key"]["secret"]).json
+    visitor = token(live, chatbot).json["token"]
+    assert live.http("POST", "/api/v1/conversations", {}, key=visitor).status == 201
+    assert live.http("DELETE", f"/api/v1/tenants/{made['id']}", key="admin").status == 200
+    time.sleep(1)
+    assert live.http("POST", "/api/v1/conversations", {}, key=visitor).status == 401
+    assert token(live, chatbot).status == 404
+
+
+def test_a_deleted_chatbots_visitors_are_gone(live: "Live", theirs: Tenant) -> None:
+    body = {"name": "Gone", "slug": f"gone-{uuid.uuid4().hex[:8]}", "allowed_origins": [ORIGIN]}
+    chatbot = live.http("POST", "/api/v1/chatbots", body, key=theirs.key).json
+    visitor = token(live, chatbot).json["token"]
+    assert live.http("DELETE", f"/api/v1/chatbots/{chatbot['id']}", key=theirs.key).status == 204
+    time.sleep(1)
+    assert live.http("POST", "/api/v1/conversations", {}, key=visitor).status == 401
+
+
+def test_a_job_on_another_tenants_things_finds_nothing(live: "Live", theirs: Tenant) -> None:
+    """Payloads name things by id; the tenant is the caller's whatever they name."""
+    for kind, payload in (
+        ("document_index", {"document_id": theirs.document}),
+        ("conversation_summary", {"conversation_id": theirs.conversation}),
+    ):
+        job = live.http("POST", "/api/v1/jobs", {"type": kind, "payload": payload}).json["id"]
+        deadline = time.monotonic() + 30
+        while (found := live.http("GET", f"/api/v1/jobs/{job}").json)["state"] not in ("done", "failed"):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+        assert (found["state"], found["error_code"], found["result"]) == ("failed", "not_found", None)
+    base = f"/api/v1/knowledge-bases/{theirs.chatbot['knowledge_base_id']}/documents/{theirs.document}"
+    assert live.http("GET", base, key=theirs.key).json["state"] == "indexed"

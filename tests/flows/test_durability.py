@@ -136,6 +136,13 @@ async def gated(database_url: str, valkey_url: str, simulator: Simulator) -> Asy
         settings = Settings(openai_base_url=simulator.base_url, openai_api_key="sk-test")
         try:
             async with open_services(settings, Addresses(database_url=database_url, redis_url=gate.url)) as app:
+
+                async def connected() -> bool:
+                    return app.log.link.connected and app.channel.quiet_s < 1
+
+                # asyncio forgets a connection that it accepts while the server is closed: let them stand first
+                assert await until(connected, timeout_s=5)
+
                 yield app, gate
         finally:
             await gate.close()
@@ -418,6 +425,37 @@ async def test_a_cancellation_that_comes_right_after_the_claim_is_heard(
     async with running_worker(hurt, valkey_url):
         outcome = await wait_for_answer(app, shop.scope, accepted, timeout_s=3)
     assert outcome.state is MessageState.CANCELLED
+
+
+async def test_a_stopped_worker_hands_its_answer_to_the_next_one(
+    app: Services, shop: Shop, simulator: Simulator, valkey_url: str, superuser_url: str
+) -> None:
+    accepted = await say(app, shop, "[[sim:chunks=200,interval=20]] hello")
+    async with running_worker(app, valkey_url):
+        assert await until(lambda: _started(app, shop, accepted), timeout_s=5)
+    simulator.set(chunks=2, interval=0)
+    async with running_worker(app, valkey_url):
+        outcome = await wait_for_answer(app, shop.scope, accepted, timeout_s=10)
+    assert outcome.state is MessageState.ANSWERED
+    told = await kinds(app, shop, accepted)
+    assert told.count("stream_reset") == 1
+    assert told.count("stream_complete") == 1
+    await app.ledger.flush()
+    calls = await rows(superuser_url, "SELECT state FROM calls ORDER BY opened_at")
+    assert [call["state"] for call in calls] == ["cancelled", "ok"]
+
+
+async def test_an_old_cancellation_does_not_stop_a_replay(app: Services, shop: Shop, valkey_url: str) -> None:
+    async with running_worker(app, valkey_url):
+        accepted = await say(app, shop, "[[sim:status=401,latency=300]] hello")
+        await app.channel.publish_cancel(accepted.message_id)  # heard by the worker, asked for by nobody
+        outcome = await wait_for_answer(app, shop.scope, accepted, timeout_s=10)
+        assert outcome.state is MessageState.FAILED
+        async with app.db.transaction(shop.scope) as db:
+            (letter,) = await jobs.list_dead_letters(db, shop.scope)
+        await replay_dead_letter(app, shop.scope, letter.id, payload={"text": "hello"})
+        outcome = await wait_for_answer(app, shop.scope, accepted, timeout_s=10)
+    assert outcome.state is MessageState.ANSWERED
 
 
 async def test_a_nul_in_an_answer_is_left_out(app: Services, shop: Shop, simulator: Simulator, valkey_url: str) -> None:

@@ -1,7 +1,7 @@
 """PostgreSQL itself keeps tenants apart: tried as the two roles, without any of our code in between."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -47,7 +47,7 @@ OPERATORS = {
 
 
 @asynccontextmanager
-async def acting(url: str, role: str, tenant_id: str | None = None) -> AsyncIterator[Any]:
+async def acting(url: str, role: str, tenant_id: str | None = None) -> AsyncGenerator[Any]:
     connection: Any = await asyncpg.connect(url, server_settings={"role": role})
     try:
         async with connection.transaction():

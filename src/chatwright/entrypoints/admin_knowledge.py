@@ -222,8 +222,8 @@ async def _from_url(call: Call, body: DocumentCreate, url: str) -> DocumentCreat
     headers = Headers()
     headers["content-type"] = page.content_type or "text/html"
     media_type = _taken(body.media_type or headers.get_content_type(), param="url")
-    text = _decode(page.body, headers.get_content_charset(), param="url")
-    title = body.title or _page_title(text) or page.url
+    text = decode_text(page.body, headers.get_content_charset(), param="url")
+    title = body.title or page_title(text) or page.url
     return DocumentCreate(title=title, text=text, url=page.url, media_type=media_type)
 
 
@@ -239,10 +239,10 @@ async def _from_form(call: Call, raw: bytes) -> DocumentCreate:
     path = PurePosixPath(name.replace("\\", "/"))
     declared = content_type.partition(";")[0].strip().lower()
     media_type = _taken(_BY_SUFFIX.get(path.suffix.lower()) or declared, param="file")
-    text = _decode(content, None, param="file")
+    text = decode_text(content, None, param="file")
     if not text.strip():
         raise Unprocessable("the file is empty", param="file")
-    found = title or (_page_title(text) if media_type == "text/html" else "") or path.name or "Untitled"
+    found = title or (page_title(text) if media_type == "text/html" else "") or path.name or "Untitled"
     return DocumentCreate(
         title=check_text(found[:_TITLE_AT_MOST_CHARS], param="title"), text=text, media_type=media_type
     )
@@ -279,7 +279,8 @@ async def _parse_form(call: Call, raw: bytes) -> Mapping[str, str | tuple[str, s
         await form.close()
 
 
-def _decode(content: bytes, charset: str | None, *, param: str) -> str:
+def decode_text(content: bytes, charset: str | None, *, param: str) -> str:
+    """A stranger's bytes as text that can be stored. Raises Unprocessable if they or their charset cannot be read."""
     try:
         codec = codecs.lookup(charset or "utf-8").name
         if not _CHARSETS.fullmatch(codec):
@@ -290,7 +291,8 @@ def _decode(content: bytes, charset: str | None, *, param: str) -> str:
     return check_text(text, param=param)
 
 
-def _page_title(text: str) -> str:
+def page_title(text: str) -> str:
+    """What an HTML page calls itself; "" if nothing near its beginning says so."""
     found = _HTML_TITLE.search(text[:100_000])
     return " ".join(unescape(found[1]).split())[:_TITLE_AT_MOST_CHARS] if found else ""
 

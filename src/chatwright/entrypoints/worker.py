@@ -77,7 +77,7 @@ class Worker:
         assert current is not None
         self._running[job.id, job.attempt] = (job, current)
         if job.message_id in self._asked:
-            current.cancel()  # the notice overtook the claim's reply
+            turn = None  # the notice overtook the claim's reply, and the turn knows nothing of it: load it anew
         try:
             with structlog.contextvars.bound_contextvars(tenant_id=job.scope.tenant_id, job_id=job.id):
                 return await self._perform(job, turn)
