@@ -727,7 +727,7 @@ def test_every_shape_of_an_error_body_is_read() -> None:
         b"M",
     ):
         assert read_failure(body).message == "M"
-    assert read_failure(b"<html><title> 502 Bad\nGateway </title>").message == "an HTML page (502 Bad\nGateway)"
+    assert read_failure(b"<html><title> 502 Bad\nGateway </title>").message == "an HTML page (502 Bad Gateway)"
     assert read_failure(b'{"detail":[{"msg":"M"}]}').message == '[{"msg":"M"}]'
     assert read_failure(b'{"error":{"code":"429","message":"M"}}').status == 429
     for odd in (b"", b"null", b"3", b"[]", b"\xff\xfe", b'{"error":null}', b'{"error":{"message":7,"code":true}}'):

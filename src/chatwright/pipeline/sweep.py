@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from chatwright.adapters.queue import QueueAdmin
+from chatwright.adapters.valkey import translate
 from chatwright.domain.errors import ChatwrightError
 from chatwright.domain.scope import Scope
 from chatwright.features import budgets, conversations, idempotency, jobs
@@ -22,8 +23,14 @@ _log = structlog.get_logger(__name__)
 PERIOD_S = 2.0
 DUE_S = 2.0
 """How long a row may stand as queued before the sweeper looks for it in BullMQ: enqueueing follows a commit in ms."""
+RECENT_S = 15.0
+FULL_EVERY = 4
+"""A row that was found in BullMQ is not looked for again in every pass: most passes look at what became due lately, every
+fourth one, and the first one after a wipe, at everything. A long backlog is then not read every two seconds."""
 PAGE = 500
 ABANDON_S = 180.0
+_SEEN = "cw:swept"
+"""Stands in Valkey once everything was looked for; gone with a wipe."""
 _FIRST = "00000000-0000-0000-0000-000000000000"
 
 
@@ -31,7 +38,7 @@ async def sweep_forever(app: Services, admin: QueueAdmin, *, period_s: float = P
     """Sweep until cancelled. A pass that fails is logged; the next one tries again."""
     passes = 0
     while True:
-        await _attempt("requeue_lost", requeue_lost(app))
+        await _attempt("requeue_lost", requeue_lost(app, everything=passes % FULL_EVERY == 0))
         await _attempt("let_stranded_go", let_stranded_go(app))
         if passes % 5 == 0:
             await _attempt("measure", measure(app, admin))
@@ -51,12 +58,24 @@ async def _attempt(step: str, work: Coroutine[Any, Any, object]) -> None:
         _log.exception("sweep.failed", step=step)
 
 
-async def requeue_lost(app: Services) -> int:
-    """Add every job that is due but not in BullMQ. Returns how many were added."""
+async def requeue_lost(app: Services, *, everything: bool = True) -> int:
+    """Add every job that is due but not in BullMQ; with `everything` False only what became due lately, unless Valkey
+    has forgotten us. Returns how many were added."""
+    with translate():
+        wiped = await app.valkey.get(_SEEN) is None
+    within_s = None if everything or wiped else RECENT_S
+    added = await _requeue(app, within_s)
+    if wiped:
+        with translate():
+            await app.valkey.set(_SEEN, b"1")
+    return added
+
+
+async def _requeue(app: Services, within_s: float | None) -> int:
     added, after = 0, _FIRST
     while True:
         async with app.db.operator() as db:
-            page = await jobs.list_lost(db, after_id=after, older_than_s=DUE_S, limit=PAGE)
+            page = await jobs.list_lost(db, after_id=after, older_than_s=DUE_S, limit=PAGE, within_s=within_s)
             weights = await jobs.load_weights(db, list({row.tenant_id for row in page})) if page else {}
         if not page:
             return added

@@ -98,9 +98,11 @@ UPDATE jobs SET lease_until = now() + make_interval(secs => $2)
 
 LOST = """
 -- operators: work that should be in BullMQ: queued and due, or running with a lease that ran out. Over all tenant_id.
+-- $4 only rows that became due within so many seconds; null for all.
 SELECT id, tenant_id, chatbot_id, type, queue, priority, generation, conversation_id, message_id, state
   FROM jobs
- WHERE (id > $1) AND ((state = 'queued' AND run_after < now() - make_interval(secs => $2))
+ WHERE (id > $1) AND ((state = 'queued' AND run_after < now() - make_interval(secs => $2)
+                        AND ($4::float8 IS NULL OR run_after > now() - make_interval(secs => $4)))
     OR (state = 'running' AND lease_until < now()))
  ORDER BY id LIMIT $3
 """
@@ -251,9 +253,11 @@ async def renew_leases(db: Connection, job_ids: list[str], *, lease_s: float) ->
     await db.execute(RENEW, job_ids, lease_s)
 
 
-async def list_lost(db: Connection, *, after_id: str, older_than_s: float, limit: int) -> list[LostJob]:
-    """Rows that are due in the queue, ascending by id; pages by `after_id`."""
-    return [LostJob(**row) for row in await db.fetch(LOST, after_id, older_than_s, limit)]
+async def list_lost(
+    db: Connection, *, after_id: str, older_than_s: float, limit: int, within_s: float | None = None
+) -> list[LostJob]:
+    """Rows that are due in the queue, ascending by id; pages by `after_id`. `within_s` leaves out longer due ones."""
+    return [LostJob(**row) for row in await db.fetch(LOST, after_id, older_than_s, limit, within_s)]
 
 
 async def list_stranded(db: Connection, *, older_than_s: float) -> list[tuple[TenantId, ConversationId]]:

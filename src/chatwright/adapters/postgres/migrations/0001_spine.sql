@@ -228,7 +228,7 @@ CREATE TABLE jobs (
     UNIQUE (tenant_id, id),
     FOREIGN KEY (tenant_id, message_id) REFERENCES messages (tenant_id, id) ON DELETE CASCADE
 );
-CREATE INDEX jobs_open ON jobs (run_after, id) WHERE state IN ('queued', 'running');
+CREATE INDEX jobs_open ON jobs (id) WHERE state IN ('queued', 'running');
 CREATE INDEX jobs_conversation ON jobs (tenant_id, conversation_id, id) WHERE state IN ('waiting', 'queued', 'running');
 CREATE INDEX jobs_message ON jobs (tenant_id, message_id) WHERE message_id IS NOT NULL;
 
