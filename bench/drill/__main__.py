@@ -72,7 +72,7 @@ async def run_all(
         except Exception as error:
             broken = Violation(rule="the seed could not be judged", count=1, examples=[repr(error)[:1_500]])
             result = SeedResult(
-                seed=seed, violations=[broken], messages=0, states={}, provider_calls=0, retries=0, settle_s=None,
+                seed=seed, violations=[broken], messages=0, states={}, provider_calls=0, retries=0, mended=0, settle_s=None,
                 took_s=time.monotonic() - began_s,
             )  # fmt: skip
         results.append(result)
@@ -107,6 +107,7 @@ def show(console: Console, results: list[SeedResult], checks: list[Check]) -> No
             "other ends",
             "provider calls",
             "sent again",
+            "mended by the last event",
             "at rest after",
             "took",
         ):
@@ -121,6 +122,7 @@ def show(console: Console, results: list[SeedResult], checks: list[Check]) -> No
                 ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()) if state != "answered"),
                 f"{result.provider_calls:,}",
                 f"{result.retries:,}",
+                f"{result.mended:,}",
                 "never" if result.settle_s is None else f"{result.settle_s:.1f} s",
                 f"{result.took_s:.0f} s",
                 "[green]none[/green]"

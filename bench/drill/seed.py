@@ -18,7 +18,7 @@ from bench.drill.evidence import Evidence, Violation
 from bench.drill.faults import carry_out
 from bench.drill.schedule import Fault, plan_faults
 from bench.drill.script import write_lines
-from bench.drill.verdict import judge
+from bench.drill.verdict import count_mended, judge
 from bench.product import Rest, Tenant, start_product
 from bench.provider import start_provider
 
@@ -39,6 +39,7 @@ class SeedResult:
     states: dict[str, int]
     provider_calls: int
     retries: int
+    mended: int
     settle_s: float | None
     took_s: float
     faults: list[str] = field(default_factory=list[str])
@@ -139,6 +140,7 @@ async def _run(
         messages=len(rows),
         states=states,
         provider_calls=len(evidence.simulated),
+        mended=count_mended(evidence),
         retries=sum(one.tries - 1 for one in sent if one.tries),
         settle_s=settle_s,
         took_s=0.0,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.drill.evidence import AnswerRow, CallRow, Evidence, MessageRow, Sent, SimulatedCall
 from bench.drill.schedule import PARTS, plan_faults
-from bench.drill.verdict import judge
+from bench.drill.verdict import count_mended, judge
 from bench.drill.view import View
 
 COUNT = 6
@@ -125,7 +125,9 @@ def call_change(**changes: Any) -> Callable[[Evidence], Evidence]:
         (sent_change(ended=""), "a client never saw the end of its answer"),
         (sent_change(ended="failed"), "a client was told another end than is stored"),
         (sent_change(told="other"), "a client was told another text than is stored"),
-        (sent_change(streamed=echo(0) * 2), "a client's streamed text differs from the stored answer"),
+        (sent_change(streamed=echo(0) * 2), "a client was shown text that is not the stored answer's"),
+        (sent_change(streamed=echo(0)[5:]), "a client was shown text that is not the stored answer's"),
+        (sent_change(streamed=echo(0)[:5], told=None), "a client was left with a part of the stored answer"),
         (lambda e: replace(e, settle_s=61.0), "not all terminal within 60 s of the last fault"),
         (lambda e: replace(e, settle_s=None), "not all terminal within 60 s of the last fault"),
         (lambda e: replace(e, queue_left={"ai-batch": 1}), "the queue is not empty at the end"),
@@ -150,6 +152,14 @@ def test_a_failed_message_may_keep_a_prefix_of_its_answer() -> None:
     answers = [replace(base.answers[0], text=echo(0)[:9], partial=True), *base.answers[1:]]
     sent = [replace(base.sent[0], ended="failed", told=None), *base.sent[1:]]
     assert judge(good(messages=messages, answers=answers, sent=sent)) == []
+
+
+def test_pieces_missing_at_the_end_are_mended_by_the_last_event_and_counted() -> None:
+    base = good()
+    cut = good(sent=[replace(base.sent[0], streamed=echo(0)[:5]), *base.sent[1:]])
+    assert judge(cut) == []
+    assert count_mended(cut) == 1
+    assert count_mended(base) == 0
 
 
 def test_an_empty_run_is_no_good_run() -> None:

@@ -16,6 +16,9 @@ from chatwright.features import conversations
 from chatwright.features.conversations import Terminal
 from chatwright.pipeline.services import Services
 
+_MISSED_WITHIN_S = 300.0
+"""How far back an answer may have ended that a reader who lost events is told of."""
+
 
 async def follow_events(
     app: Services, scope: Scope, conversation_id: ConversationId, *, after_seq: int | None
@@ -28,19 +31,21 @@ async def follow_events(
     async with app.channel.follow(scope.tenant_id, conversation_id, after_seq=after_seq) as events:
         async for event in events:
             if isinstance(event, Lost):
-                replacement = await _replacement(app, scope, conversation_id)
-                if replacement is not None:
+                for replacement in await _replacements(app, scope, conversation_id):
                     yield event.seq, with_seq(replacement, event.seq)
             else:
                 yield event[0], with_seq(event[1], event[0])
 
 
-async def _replacement(app: Services, scope: Scope, conversation_id: ConversationId) -> bytes | None:
-    """The latest message's state in the form of an event without its number; None if nothing was ever written."""
+async def _replacements(app: Services, scope: Scope, conversation_id: ConversationId) -> list[bytes]:
+    """The states of all messages whose events the reader may have missed, oldest first, as events without a number.
+
+    Not the latest message alone: who wrote again before an answer had ended would wait for that end for ever.
+    """
     async with app.db.transaction(scope) as db:
-        message_id = await conversations.latest_message(db, scope, conversation_id)
-        terminal = None if message_id is None else await conversations.load_terminal(db, scope, message_id)
-    return None if terminal is None else msgspec.json.encode(_replace(terminal))
+        recent = await conversations.recent_messages(db, scope, conversation_id, within_s=_MISSED_WITHIN_S)
+        found = [await conversations.load_terminal(db, scope, message_id) for message_id in recent]
+    return [msgspec.json.encode(_replace(terminal)) for terminal in found if terminal is not None]
 
 
 def _replace(terminal: Terminal) -> MessageReplace:

@@ -159,9 +159,12 @@ def select(question: str, sources: Sequence[Source]) -> list[Passage]:
     while candidates and len(chosen) < MAX_SENTENCES:
         best = max(candidates, key=lambda passage: (judge.worth(passage, covered), -passage.order))
         value = judge.worth(best, covered)
+        # A second source has to answer nearly as well as the first: a weaker quote reads off the point.
         if not chosen:
             first = value
-        elif value < 0.6 * first or not (best.stems & judge.asked - covered or _adjoins(best, chosen)):
+        elif value < (0.6 if judge.at(best) == judge.at(chosen[0]) else 0.85) * first or not (
+            best.stems & judge.asked - covered or _adjoins(best, chosen)
+        ):
             break
         candidates.remove(best)
         if any(_alike(best, other) for other in chosen):

@@ -101,8 +101,13 @@ SELECT m.id, m.conversation_id, m.chatbot_id, m.state, m.error_code, m.error_mes
  WHERE m.tenant_id = $1 AND m.id = $2
 """
 
-LATEST = """
-SELECT m.id FROM messages m WHERE m.tenant_id = $1 AND m.conversation_id = $2 ORDER BY m.ordinal DESC LIMIT 1
+RECENT = """
+-- What a reader who lost events may have missed: the latest message, the open ones, those that ended of late.
+SELECT m.id FROM messages m
+ WHERE m.tenant_id = $1 AND m.conversation_id = $2
+   AND (m.state = 'accepted' OR m.finished_at > now() - make_interval(secs => $3)
+        OR m.ordinal = (SELECT max(l.ordinal) FROM messages l WHERE l.tenant_id = $1 AND l.conversation_id = $2))
+ ORDER BY m.ordinal DESC LIMIT 20
 """
 
 
@@ -216,8 +221,13 @@ async def raise_seq_base(
     return None if value is None else int(value)
 
 
-async def latest_message(db: Connection, scope: Scope, conversation_id: ConversationId) -> MessageId | None:
-    return await db.fetchval(LATEST, scope.tenant_id, conversation_id)
+async def recent_messages(
+    db: Connection, scope: Scope, conversation_id: ConversationId, *, within_s: float
+) -> list[MessageId]:
+    """The latest message and, of the 20 latest, those that are open or ended in the last `within_s` seconds; oldest
+    first."""
+    rows = await db.fetch(RECENT, scope.tenant_id, conversation_id, within_s)
+    return [row["id"] for row in reversed(rows)]
 
 
 async def load_terminal(db: Connection, scope: Scope, message_id: MessageId) -> Terminal | None:
