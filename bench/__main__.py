@@ -7,6 +7,7 @@ Loopback only. Every figure stands beside a baseline of the same run. Exit code 
 import argparse
 import asyncio
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -68,11 +69,20 @@ class Suite:
     async def _guarded(self, name: str, measure: Callable[[], Awaitable[list[Figure]]]) -> None:
         began_s = time.monotonic()
         try:
-            self.figures += await measure()
+            figures = await measure()
         except Exception as error:
             self.problems.append(f"{name}: {error!r}")
             self._console.print(f"[red]{name}: not measured[/red]: {error!r}")
             return
+        self.figures += figures
+        for figure in figures:
+            # A figure over answers that failed is no figure.
+            if figure.detail.get("bad"):
+                self.problems.append(
+                    f"{figure.group}: {figure.name}: {figure.detail['bad']} failed: {figure.detail['errors']}"
+                )
+            elif not math.isfinite(figure.value):
+                self.problems.append(f"{figure.group}: {figure.name}: not measured")
         self._tell(f"{name} measured ({time.monotonic() - began_s:.0f} s)")
 
     def _tell(self, line: str) -> None:

@@ -54,6 +54,16 @@ class Fault:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._db, name)
 
+    async def call(self, scope: Any, query: str, *args: object) -> Any:
+        row = await self._db.call(scope, query, *args)
+        await self._strike([query])
+        return row
+
+    async def _strike(self, queries: list[str]) -> None:
+        if not self._struck and any(self._mark in query for query in queries):
+            self._struck = True
+            await self._then()
+
     @asynccontextmanager
     async def transaction(self, scope: Any) -> AsyncGenerator[Any]:
         seen: list[str] = []
@@ -68,9 +78,7 @@ class Fault:
 
         async with self._db.transaction(scope) as db:
             yield Spy()
-        if not self._struck and any(self._mark in query for query in seen):
-            self._struck = True
-            await self._then()
+        await self._strike(seen)
 
 
 class Gate:
@@ -421,7 +429,7 @@ async def test_a_cancellation_that_comes_right_after_the_claim_is_heard(
         await cancel(app, shop.scope, accepted.message_id, visitor_id=None)
         await asyncio.sleep(0.2)  # the notice is here before the reply of the claim
 
-    hurt = replace(app, db=Fault(app.db, strike, mark="attempt = attempt + 1"))  # type: ignore[arg-type]
+    hurt = replace(app, db=Fault(app.db, strike, mark="claim_job"))  # type: ignore[arg-type]
     async with running_worker(hurt, valkey_url):
         outcome = await wait_for_answer(app, shop.scope, accepted, timeout_s=3)
     assert outcome.state is MessageState.CANCELLED
@@ -485,20 +493,24 @@ async def test_waiting_messages_go_in_the_order_of_the_conversation(app: Service
     first = await say(app, shop, "one")
     ids = sorted((JobId(new_id()) for _ in range(2)), reverse=True)  # made in one order, committed in the other
     for text, job_id in zip(("two", "three"), ids, strict=True):
-        async with app.db.transaction(shop.scope) as db:
-            await conversations.add_visitor_message(
-                db,
-                shop.scope,
-                conversation_id=first.conversation_id,
-                visitor_id=None,
-                message_id=MessageId(new_id()),
-                text=text,
-                metadata={},
-                job_id=job_id,
-                job_type=JobType.CHAT_RESPONSE,
-                queue="ai-standard",
-                priority=5,
-            )
+        await conversations.accept_message(
+            app.db,
+            shop.scope,
+            conversation_id=first.conversation_id,
+            is_new=False,
+            chatbot_id=None,
+            visitor_id=None,
+            message_id=MessageId(new_id()),
+            text=text,
+            metadata={},
+            job_id=job_id,
+            job_type=JobType.CHAT_RESPONSE,
+            queue="ai-standard",
+            priority=5,
+            key=None,
+            body_hash=b"",
+            receipt={},
+        )
     await answer(app, await claim(app, shop, first))
     async with app.db.transaction(shop.scope) as db:
         second, third = [await jobs.get_job(db, shop.scope, job_id) for job_id in ids]

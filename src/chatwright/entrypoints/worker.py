@@ -18,7 +18,7 @@ from chatwright.domain.ids import JobId, MessageId, TenantId, is_id
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.scope import Scope
 from chatwright.features import jobs
-from chatwright.features.conversations import LoadedTurn, load_turn
+from chatwright.features.conversations import LoadedTurn, turn_of
 from chatwright.pipeline.ending import announce_again, uncut
 from chatwright.pipeline.foreign import adopt
 from chatwright.pipeline.perform import perform, settle_failure
@@ -110,7 +110,7 @@ class Worker:
     async def _claim(self, queued: QueuedJob) -> tuple[Job, LoadedTurn | None] | None:
         """Begin an attempt on the row behind a queued job; None when there is nothing to do (any more).
 
-        A chat job brings its turn along: claiming and loading share one transaction.
+        A chat job brings its turn along: claiming and loading share one transaction and one round trip.
         """
         job_id, generation = queued.data.get("job_id"), queued.data.get("generation")
         tenant_id = queued.tenant_id
@@ -121,17 +121,21 @@ class Worker:
             return None
         scope = Scope(tenant_id=TenantId(tenant_id))
         settings = self._app.settings
-        turn = None
         chatbot_id = queued.data.get("chatbot_id")
         if isinstance(chatbot_id, str) and is_id(chatbot_id):
             # Into memory while the row is claimed; whether the job may use it is decided by the row.
             self._prefetch(scope, chatbot_id)
-        async with self._app.db.transaction(scope) as db:
-            job = await jobs.claim(db, scope, JobId(job_id), generation=generation, lease_s=settings.lease_s)
-            if job is not None and job.message_id is not None:
-                turn = await load_turn(db, scope, job.message_id, history=settings.context_messages)
-        if job is not None:
-            return job, turn
+        claimed = await jobs.claim_with_turn(
+            self._app.db,
+            scope,
+            JobId(job_id),
+            generation=generation,
+            lease_s=settings.lease_s,
+            history=settings.context_messages,
+        )
+        if claimed is not None:
+            job, turn = claimed
+            return job, None if turn is None else turn_of(turn)
         if queued.type == JobType.CHAT_RESPONSE:
             await announce_again(self._app, scope, JobId(job_id))
         return None

@@ -4,13 +4,13 @@ When `accept` returns, message and job stand in PostgreSQL. Event log and queue 
 Valkey is away the sweeper makes them good.
 """
 
+import asyncio
 import hashlib
 import time
 from typing import Any
 
 import structlog
 
-from chatwright.adapters.postgres import Connection
 from chatwright.adapters.queue import route
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import (
@@ -67,26 +67,15 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
         raise NotFound("no such conversation")
     queue = route(JobType.CHAT_RESPONSE, draft.priority)
 
-    async with app.db.transaction(scope) as db:
-        if draft.client_message_id is not None:
-            earlier = await _claim_key(db, scope, draft, text, accepted)
-            if earlier is not None:
-                return earlier
-        stored = await _store(db, scope, draft, accepted, text, queue)
+    stored = await _store(app, scope, draft, accepted, text, queue)
+    if isinstance(stored, Accepted):
+        return stored
 
-    seq = await _tell(app, scope, draft, accepted, stored.next_base_seq)
-    if stored.job_state == "queued":
-        await enqueue(
-            app,
-            scope,
-            job_id=accepted.job_id,
-            job_type=JobType.CHAT_RESPONSE,
-            queue=queue,
-            priority=draft.priority,
-            generation=1,
-            weight=stored.weight,
-            chatbot_id=stored.chatbot_id,
-        )
+    # Both are hints that follow the commit. The worker first has to take the job and claim its row, so the event that
+    # is sent now stands in the log before any of its own.
+    seq, _ = await asyncio.gather(
+        _tell(app, scope, draft, accepted, stored.next_base_seq), _queue(app, scope, draft, accepted, stored, queue)
+    )
     return Accepted(
         message_id=accepted.message_id,
         conversation_id=accepted.conversation_id,
@@ -162,30 +151,26 @@ async def cancel(app: Services, scope: Scope, message_id: MessageId, *, visitor_
 
 
 async def _store(
-    db: Connection, scope: Scope, draft: Draft, accepted: Accepted, text: str, queue: str
-) -> conversations.StoredMessage:
-    """Message and job, and the conversation if it is new. Raises NotFound for one that is not the caller's."""
-    if draft.conversation_id is None:
-        assert draft.chatbot_id is not None
-        return await conversations.add_first_message(
-            db,
-            scope,
-            conversation_id=accepted.conversation_id,
-            chatbot_id=draft.chatbot_id,
-            visitor_id=draft.visitor_id or new_id(),
-            message_id=accepted.message_id,
-            text=text,
-            metadata=draft.metadata,
-            job_id=accepted.job_id,
-            job_type=JobType.CHAT_RESPONSE,
-            queue=queue,
-            priority=draft.priority,
-        )
-    stored = await conversations.add_visitor_message(
-        db,
+    app: Services, scope: Scope, draft: Draft, accepted: Accepted, text: str, queue: str
+) -> conversations.StoredMessage | Accepted:
+    """Commit message and job, and the conversation if it is new; or the receipt of the earlier, equal request.
+
+    Raises NotFound for a conversation that is not the caller's, Conflict for a key that was used for something else.
+    """
+    is_new = draft.conversation_id is None
+    key, digest = None, b""
+    if draft.client_message_id is not None:
+        key = f"message:{draft.visitor_id or ''}:{draft.client_message_id}"
+        # With the visitor in it: were two visitors' keys ever written alike, neither may be given the other's receipt.
+        same = f"{draft.visitor_id or ''}\n{draft.conversation_id or draft.chatbot_id}\n{text}"
+        digest = hashlib.sha256(same.encode()).digest()
+    stored = await conversations.accept_message(
+        app.db,
         scope,
         conversation_id=accepted.conversation_id,
-        visitor_id=draft.visitor_id,
+        is_new=is_new,
+        chatbot_id=draft.chatbot_id if is_new else scope.chatbot_id,
+        visitor_id=(draft.visitor_id or new_id()) if is_new else draft.visitor_id,
         message_id=accepted.message_id,
         text=text,
         metadata=draft.metadata,
@@ -193,36 +178,44 @@ async def _store(
         job_type=JobType.CHAT_RESPONSE,
         queue=queue,
         priority=draft.priority,
+        key=key,
+        body_hash=digest,
+        receipt={
+            "message_id": accepted.message_id,
+            "conversation_id": accepted.conversation_id,
+            "job_id": accepted.job_id,
+        },
     )
     if stored is None:
         raise NotFound("no such conversation")
-    return stored
-
-
-async def _claim_key(db: Connection, scope: Scope, draft: Draft, text: str, accepted: Accepted) -> Accepted | None:
-    """None: the key is ours now. Else the receipt of the earlier, equal request."""
-    assert draft.client_message_id is not None
-    # With the visitor in it: were two visitors' keys ever written alike, neither may be given the other's receipt.
-    same = f"{draft.visitor_id or ''}\n{draft.conversation_id or draft.chatbot_id}\n{text}"
-    digest = hashlib.sha256(same.encode()).digest()
-    receipt = {
-        "message_id": accepted.message_id,
-        "conversation_id": accepted.conversation_id,
-        "job_id": accepted.job_id,
-    }
-    earlier = await conversations.remember_key(
-        db, scope, f"message:{draft.visitor_id or ''}:{draft.client_message_id}", digest, receipt
-    )
-    if earlier is None:
-        return None
-    if earlier.body_hash != digest or earlier.response is None:
+    if isinstance(stored, conversations.StoredMessage):
+        return stored
+    if stored.body_hash != digest or stored.response is None:
         raise Conflict("this client_message_id was used for another message; use a new one", param="client_message_id")
     return Accepted(
-        message_id=earlier.response["message_id"],
-        conversation_id=earlier.response["conversation_id"],
-        job_id=earlier.response["job_id"],
+        message_id=stored.response["message_id"],
+        conversation_id=stored.response["conversation_id"],
+        job_id=stored.response["job_id"],
         ordinal=0,
         replayed=True,
+    )
+
+
+async def _queue(
+    app: Services, scope: Scope, draft: Draft, accepted: Accepted, stored: conversations.StoredMessage, queue: str
+) -> None:
+    if stored.job_state != "queued":
+        return  # an earlier message of the conversation is under way; whoever ends it queues this one
+    await enqueue(
+        app,
+        scope,
+        job_id=accepted.job_id,
+        job_type=JobType.CHAT_RESPONSE,
+        queue=queue,
+        priority=draft.priority,
+        generation=1,
+        weight=stored.weight,
+        chatbot_id=stored.chatbot_id,
     )
 
 

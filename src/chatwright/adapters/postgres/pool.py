@@ -69,6 +69,19 @@ class Database:
         async with self._begun(self._app_pool, begin) as connection:
             yield connection
 
+    async def call(self, scope: Scope, query: str, *args: object) -> Row | None:
+        """Run one function that names its tenant itself, as a transaction of its own: one round trip for a whole flow.
+
+        `query` is ``SELECT * FROM function($1, …)``; $1 is the scope's tenant, `args` follow. Returns the first row.
+        """
+        if not is_id(scope.tenant_id):
+            raise NotFound("no such tenant")
+        try:
+            async with self._app_pool.acquire(timeout=self._acquire_timeout_s) as connection:
+                return cast("Row | None", await connection.fetchrow(query, scope.tenant_id, *args))
+        except _UNAVAILABLE as error:
+            raise _unavailable(error) from error
+
     @asynccontextmanager
     async def operator(self) -> AsyncGenerator[Connection]:
         """One transaction of the operators' role: key look-up, sweeper, platform administration, grouped call rows."""

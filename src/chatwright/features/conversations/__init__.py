@@ -21,8 +21,7 @@ from chatwright.features.conversations.store import (
     LoadedTurn,
     StoredMessage,
     TranscriptItem,
-    add_first_message,
-    add_visitor_message,
+    accept_message,
     ask_cancel,
     create_conversation,
     get_conversation,
@@ -31,6 +30,7 @@ from chatwright.features.conversations.store import (
     load_texts,
     load_turn,
     remember_key,
+    turn_of,
 )
 
 __all__ = [
@@ -41,8 +41,7 @@ __all__ = [
     "StoredMessage",
     "Terminal",
     "TranscriptItem",
-    "add_first_message",
-    "add_visitor_message",
+    "accept_message",
     "ask_cancel",
     "create_conversation",
     "end_chat",
@@ -62,4 +61,5 @@ __all__ = [
     "reopen",
     "set_terminal",
     "shown_source",
+    "turn_of",
 ]

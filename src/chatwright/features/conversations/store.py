@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chatwright.adapters.postgres.pool import Connection
+import asyncpg
+
+from chatwright.adapters.postgres.pool import Connection, Database, Row
 from chatwright.domain.ids import ChatbotId, ConversationId, JobId, MessageId
 from chatwright.domain.providers import Turn
 from chatwright.domain.scope import Scope
+
+_NO_SUCH_CONVERSATION = "CW404"
 
 CREATE = """
 INSERT INTO conversations (id, tenant_id, chatbot_id, visitor_id, metadata) VALUES ($1, $2, $3, $4, $5)
@@ -26,51 +30,9 @@ RECALL_KEY = """
 SELECT body_hash, status, response FROM idempotency_keys WHERE tenant_id = $1 AND key = $2
 """
 
-LOCK_AND_NUMBER = """
--- The conversation's row lock orders its messages against each other and against their endings. It is a statement of
--- its own: what follows must see what was committed while we waited for the lock.
-UPDATE conversations SET next_ordinal = next_ordinal + 1, updated_at = now()
- WHERE tenant_id = $1 AND id = $2 AND ($3::uuid IS NULL OR chatbot_id = $3) AND ($4::text IS NULL OR visitor_id = $4)
-RETURNING chatbot_id, next_ordinal - 1 AS ordinal, (greatest(seq_base, last_seq) / 100000 + 1) * 100000 AS next_base,
-          (SELECT weight FROM tenants WHERE tenants.id = $1) AS weight
-"""
-
-ADD_MESSAGE = """
--- Message and job in one statement. The job waits while an earlier message of the conversation is unanswered; whoever
--- finishes that one queues this one.
--- $1 tenant, $2 conversation, $3 chatbot, $4 ordinal, $5 message, $6 text, $7 metadata, $8 job, $9 type, $10 queue,
--- $11 priority
-WITH message AS (
-    INSERT INTO messages (id, tenant_id, chatbot_id, conversation_id, ordinal, text, metadata)
-    VALUES ($5, $1, $3, $2, $4, $6, $7)
-    RETURNING id
-)
-INSERT INTO jobs (id, tenant_id, chatbot_id, type, queue, priority, state, message_id, conversation_id)
-SELECT $8, $1, $3, $9, $10, $11,
-       CASE WHEN EXISTS (SELECT FROM jobs earlier
-                          WHERE earlier.tenant_id = $1 AND earlier.conversation_id = $2
-                            AND earlier.type = $9 AND earlier.state IN ('waiting', 'queued', 'running'))
-            THEN 'waiting' ELSE 'queued' END,
-       id, $2
-  FROM message
-RETURNING state
-"""
-
-ADD_FIRST_MESSAGE = """
--- A new conversation with its first message and job: nobody else can know of it yet, so there is nothing to lock.
--- $1 tenant, $2 conversation, $3 chatbot, $4 visitor, $5 message, $6 text, $7 metadata, $8 job, $9 type, $10 queue,
--- $11 priority
-WITH conversation AS (
-    INSERT INTO conversations (id, tenant_id, chatbot_id, visitor_id, next_ordinal) VALUES ($2, $1, $3, $4, 2)
-    RETURNING id
-), message AS (
-    INSERT INTO messages (id, tenant_id, chatbot_id, conversation_id, ordinal, text, metadata)
-    SELECT $5, $1, $3, id, 1, $6, $7 FROM conversation
-    RETURNING id
-)
-INSERT INTO jobs (id, tenant_id, chatbot_id, type, queue, priority, message_id, conversation_id)
-SELECT $8, $1, $3, $9, $10, $11, id, $2 FROM message
-RETURNING (SELECT weight FROM tenants WHERE tenants.id = $1) AS weight
+ACCEPT = """
+-- migrations/0003_hot_paths.sql. $1 tenant_id = the caller's
+SELECT * FROM accept_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 """
 
 ASK_CANCEL = """
@@ -224,11 +186,13 @@ async def remember_key(
     return IdempotentReceipt(body_hash=row["body_hash"], status=row["status"], response=row["response"])
 
 
-async def add_visitor_message(
-    db: Connection,
+async def accept_message(
+    db: Database,
     scope: Scope,
     *,
     conversation_id: ConversationId,
+    is_new: bool,
+    chatbot_id: ChatbotId | None,
     visitor_id: str | None,
     message_id: MessageId,
     text: str,
@@ -237,46 +201,33 @@ async def add_visitor_message(
     job_type: str,
     queue: str,
     priority: int,
-) -> StoredMessage | None:
-    """Store the message and its job. None for an unknown conversation, or another visitor's."""
-    locked = await db.fetchrow(LOCK_AND_NUMBER, scope.tenant_id, conversation_id, scope.chatbot_id, visitor_id)
-    if locked is None:
-        return None
-    chatbot_id, ordinal = locked["chatbot_id"], locked["ordinal"]
-    state = await db.fetchval(
-        ADD_MESSAGE, scope.tenant_id, conversation_id, chatbot_id, ordinal, message_id, text, metadata, job_id,
-        job_type, queue, priority,
-    )  # fmt: skip
+    key: str | None,
+    body_hash: bytes,
+    receipt: dict[str, Any],
+) -> StoredMessage | IdempotentReceipt | None:
+    """Store a message with its job (and its conversation, if it is new) in one transaction and one round trip.
+
+    None for an unknown conversation, or another visitor's; an IdempotentReceipt when `key` was used before.
+    """
+    try:
+        row = await db.call(
+            scope, ACCEPT, key, body_hash, receipt, is_new, conversation_id, chatbot_id, visitor_id, message_id, text,
+            metadata, job_id, job_type, queue, priority,
+        )  # fmt: skip
+    except asyncpg.PostgresError as error:
+        if getattr(error, "sqlstate", None) == _NO_SUCH_CONVERSATION:
+            return None
+        raise
+    assert row is not None
+    if row["job_state"] is None:
+        return IdempotentReceipt(body_hash=row["earlier_hash"], status=None, response=row["earlier_response"])
     return StoredMessage(
-        job_state=state,
-        chatbot_id=chatbot_id,
-        ordinal=ordinal,
-        next_base_seq=0 if ordinal == 1 else locked["next_base"],
-        weight=locked["weight"],
+        job_state=row["job_state"],
+        chatbot_id=row["chatbot"],
+        ordinal=row["ordinal"],
+        next_base_seq=row["next_base"],
+        weight=row["weight"],
     )
-
-
-async def add_first_message(
-    db: Connection,
-    scope: Scope,
-    *,
-    conversation_id: ConversationId,
-    chatbot_id: ChatbotId,
-    visitor_id: str,
-    message_id: MessageId,
-    text: str,
-    metadata: dict[str, Any],
-    job_id: JobId,
-    job_type: str,
-    queue: str,
-    priority: int,
-) -> StoredMessage:
-    """Create a conversation together with its first message and that one's job."""
-    weight = await db.fetchval(
-        ADD_FIRST_MESSAGE, scope.tenant_id, conversation_id, chatbot_id, visitor_id, message_id, text, metadata,
-        job_id, job_type, queue, priority,
-    )  # fmt: skip
-    return StoredMessage(job_state="queued", chatbot_id=chatbot_id, ordinal=1, next_base_seq=0, weight=weight)
 
 
 async def ask_cancel(
@@ -293,8 +244,11 @@ async def ask_cancel(
 async def load_turn(db: Connection, scope: Scope, message_id: MessageId, *, history: int) -> LoadedTurn | None:
     """Load a message with up to `history` earlier ones of its conversation."""
     row = await db.fetchrow(LOAD_TURN, scope.tenant_id, message_id, history)
-    if row is None:
-        return None
+    return None if row is None else turn_of(row)
+
+
+def turn_of(row: Row) -> LoadedTurn:
+    """Read the columns of a turn."""
     turns: list[Turn] = []
     for text, answer in row["history"]:
         turns.append(Turn("user", text))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chatwright.adapters.postgres.pool import Connection, Row
+from chatwright.adapters.postgres.pool import Connection, Database, Row
 from chatwright.domain.ids import ChatbotId, ConversationId, JobId, MessageId, TenantId
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.scope import Scope
@@ -24,6 +24,11 @@ RETURNING id, tenant_id, chatbot_id, type, queue, priority, attempt, failures, g
           conversation_id, payload, extract(epoch FROM created_at)::float8 AS created_at_s,
           extract(epoch FROM started_at)::float8 AS started_at_s,
           extract(epoch FROM deadline_at)::float8 AS deadline_at_s
+"""
+
+CLAIM_WITH_TURN = """
+-- migrations/0003_hot_paths.sql. $1 tenant_id = the job's
+SELECT * FROM claim_job($1, $2, $3, $4, $5)
 """
 
 FINISH = """
@@ -191,6 +196,18 @@ async def claim(db: Connection, scope: Scope, job_id: JobId, *, generation: int,
     return None if row is None else _job(row)
 
 
+async def claim_with_turn(
+    db: Database, scope: Scope, job_id: JobId, *, generation: int, lease_s: float, history: int
+) -> tuple[Job, Row | None] | None:
+    """Like `claim`, in a transaction of its own and one round trip, with a chat job's turn (columns as the room of
+    conversations reads them) or None."""
+    row = await db.call(scope, CLAIM_WITH_TURN, job_id, generation, lease_s, history)
+    if row is None:
+        return None
+    job = _job({name: row[name] for name in _JOB_COLUMNS})
+    return job, row if row["text"] is not None else None
+
+
 async def finish(db: Connection, job: Job, result: Any) -> bool:
     """Mark the job done. False: another attempt took over, nothing was changed."""
     return await _changed(db, FINISH, job, result)
@@ -277,6 +294,12 @@ async def trim_finished(db: Connection, *, hours: int) -> None:
 async def _changed(db: Connection, statement: str, job: Job, *args: object) -> bool:
     status = await db.execute(statement, job.scope.tenant_id, job.id, job.attempt, *args)
     return status.endswith(" 1")
+
+
+_JOB_COLUMNS = (
+    "id", "tenant_id", "chatbot_id", "type", "queue", "priority", "attempt", "failures", "generation", "message_id",
+    "conversation_id", "payload", "created_at_s", "started_at_s", "deadline_at_s",
+)  # fmt: skip
 
 
 def _job(row: Row) -> Job:
