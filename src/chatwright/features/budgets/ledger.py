@@ -97,8 +97,7 @@ class Ledger:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             # Two lanes: who comes while one commit is on its way need not wait for it.
-            tasks.create_task(self._opens.run(), name="ledger-opens-1")
-            tasks.create_task(self._opens.run(), name="ledger-opens-2")
+            tasks.create_task(self._opens.run(), name="ledger-opens")
             tasks.create_task(self._closes.run(), name="ledger-closes")
 
     async def _write_opens(self, calls: list[CallStart]) -> list[bool]:
