@@ -100,7 +100,8 @@ class Window:
         return out
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+# Without NUL, which is dropped on the way: test_durability.py has a test of its own for it.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
 PAUSES = st.sampled_from([0.0, 0.0, 0.0005, 0.002])
 
 

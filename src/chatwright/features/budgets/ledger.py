@@ -96,7 +96,6 @@ class Ledger:
     async def run(self) -> None:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            # Two lanes: who comes while one commit is on its way need not wait for it.
             tasks.create_task(self._opens.run(), name="ledger-opens")
             tasks.create_task(self._closes.run(), name="ledger-closes")
 
