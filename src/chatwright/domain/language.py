@@ -7,6 +7,7 @@ Every function is linear in the length of its text, whatever the text is.
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 _TERMINATOR = re.compile(
     # The look-behind keeps a run of a million dots linear: only its first dot starts a match.
@@ -118,6 +119,8 @@ def content_words(text: str) -> list[str]:
     return [stem(word) for word in words(text) if word not in STOP_WORDS]
 
 
+# Each question weighs the words of twenty passages: the same few thousand words again and again.
+@lru_cache(maxsize=16_384)
 def stem(word: str) -> str:
     """Cut the common English endings, so that "limits", "limited" and "limiting" meet. Not a linguist's stem."""
     word = word.replace("’", "'").removesuffix("'s")
