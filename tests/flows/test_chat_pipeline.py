@@ -8,8 +8,9 @@ import pytest
 
 from bench.simulator import Simulator
 from chatwright.domain import events
-from chatwright.domain.errors import BadRequest, Conflict, NotFound, PayloadTooLarge
+from chatwright.domain.errors import BadRequest, Conflict, NotFound, PayloadTooLarge, Unprocessable
 from chatwright.domain.ids import ConversationId, MessageId
+from chatwright.domain.jobs import JobType
 from chatwright.domain.messages import Accepted, Draft, MessageState
 from chatwright.features import conversations, jobs
 from chatwright.pipeline import sweep
@@ -17,7 +18,7 @@ from chatwright.pipeline.accept import accept, cancel
 from chatwright.pipeline.answer import answer
 from chatwright.pipeline.perform import settle_failure
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.submit import replay_dead_letter
+from chatwright.pipeline.submit import replay_dead_letter, submit_job
 from chatwright.pipeline.wait import wait_for_answer
 from tests.flows.conftest import OpenApp, Shop, open_shop, running_worker
 
@@ -272,3 +273,23 @@ async def test_two_processes_follow_the_same_stream(
                     break
         page = await app.log.read(shop.scope.tenant_id, accepted.conversation_id, after_seq=0)
         assert seen == [payload for _, payload in page.events]
+
+
+async def test_a_batch_of_rows_is_read_as_one_job(app: Services, shop: Shop, valkey_url: str) -> None:
+    rows_of_batch = [{"text": "Thanks, that was great!"}, {"text": "This is broken"}, {"text": "Where is it?"}]
+    with pytest.raises(Unprocessable):
+        await submit_job(app, shop.scope, job_type=JobType.CSV_IMPORT_BATCH, chatbot=None, payload={"rows": [{}]})
+    job_id = await submit_job(
+        app, shop.scope, job_type=JobType.CSV_IMPORT_BATCH, chatbot=None, payload={"rows": rows_of_batch}
+    )
+    view: jobs.JobView | None = None
+    async with running_worker(app, valkey_url):
+        for _ in range(100):
+            async with app.db.transaction(shop.scope) as db:
+                view = await jobs.get_job(db, shop.scope, job_id)
+            if view is not None and view.state == "done":
+                break
+            await asyncio.sleep(0.05)
+    assert view is not None
+    assert view.queue == "ai-batch"
+    assert [result["sentiment"]["label"] for result in view.result["results"]] == ["positive", "negative", "neutral"]

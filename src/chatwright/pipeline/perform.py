@@ -26,7 +26,7 @@ from chatwright.pipeline.answer import answer
 from chatwright.pipeline.ending import Ending, end_message, words_of
 from chatwright.pipeline.index import index_document
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.submit import search_knowledge
+from chatwright.pipeline.submit import analyze, check_rows, search_knowledge
 
 _log = structlog.get_logger(__name__)
 _SHARE_OF_TIME = 0.95
@@ -131,8 +131,12 @@ async def _work(app: Services, job: Job) -> Any:
             document_id = DocumentId(_id(payload, "document_id"))
             await index_document(app.db, app.embedder, job.scope, document_id)
             return {"document_id": document_id}
-        case _:
-            raise NotFound(f"jobs of type {job.type} are not run by this version")
+        case JobType.CSV_IMPORT_BATCH:
+            rows = payload.get("rows")
+            texts = check_rows(rows if isinstance(rows, list) else [], max_chars=app.settings.max_text_chars)
+            return {"results": await analyze(app, texts)}
+        case JobType.CHAT_RESPONSE:
+            raise AssertionError("chat jobs are answered, see perform")
 
 
 def _text(payload: Mapping[str, Any], name: str) -> str:

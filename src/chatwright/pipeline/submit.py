@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from chatwright.adapters.queue import route
 from chatwright.domain.chatbot import Chatbot
@@ -19,6 +19,7 @@ from chatwright.pipeline.enqueue import enqueue, enqueue_row
 from chatwright.pipeline.services import Services
 
 DEFAULT_PRIORITY = 5
+ROWS_AT_MOST = 100
 _TEXT_JOBS = frozenset({JobType.SENTIMENT_ANALYSIS, JobType.INTENT_CLASSIFICATION})
 
 
@@ -203,6 +204,19 @@ async def _letter(db: Any, scope: Scope, dead_letter_id: DeadLetterId) -> jobs.D
     return letter
 
 
+def check_rows(rows: list[Any], *, max_chars: int) -> list[str]:
+    """The texts of an import batch: at most 100 rows, each with a `text`. Raises Unprocessable, or what `inspect` does."""
+    if not 1 <= len(rows) <= ROWS_AT_MOST:
+        raise Unprocessable(f"a batch has 1 to {ROWS_AT_MOST} rows, not {len(rows)}", param="payload.rows")
+    texts: list[str] = []
+    for at, row in enumerate(rows):
+        text = cast("dict[str, Any]", row).get("text") if isinstance(row, dict) else None
+        if not isinstance(text, str):
+            raise Unprocessable("each row is an object with a `text`", param=f"payload.rows[{at}].text")
+        texts.append(inspect(text, max_chars=max_chars))
+    return texts
+
+
 def _check_payload(app: Services, job_type: JobType, chatbot: Chatbot | None, payload: dict[str, Any]) -> None:
     """Refuse now what would fail later."""
 
@@ -234,4 +248,5 @@ def _check_payload(app: Services, job_type: JobType, chatbot: Chatbot | None, pa
     elif job_type is JobType.CHAT_RESPONSE:
         raise Unprocessable("send chat messages to POST /api/v1/conversations/{id}/messages", param="type")
     else:
-        raise Unprocessable(f"{job_type} jobs are made by an import, not by hand", param="type")
+        need("rows", list)
+        check_rows(payload["rows"], max_chars=app.settings.max_text_chars)
