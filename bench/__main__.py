@@ -18,14 +18,14 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.figure import Figure
-from bench.figures import gateway, queue, queued, streams
+from bench.figures import gateway, queue, queued, reading, streams
 from bench.machine import describe
 from bench.product import NotStarted
 from bench.report import show, to_json, write
 from bench.stage import Lengths, Stage, open_stage
 
-NAMES = ("gateway", "queued", "streams", "queue")
-_AT_MOST_S = 420.0
+NAMES = ("gateway", "queued", "streams", "queue", "reading")
+_AT_MOST_S = 540.0
 
 
 class Suite:
@@ -47,6 +47,8 @@ class Suite:
             await self._staged(streams.OPTIONS, {"streams": streams.measure}, ["streams"])
         if "queue" in names:
             await self._guarded("queue", self._queue)
+        if "reading" in names:
+            await self._guarded("reading", lambda: reading.measure(self._lengths))
 
     async def _queue(self) -> list[Figure]:
         return await queue.measure(self._lengths)

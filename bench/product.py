@@ -105,6 +105,8 @@ async def start_product(
             "OPENAI_BASE_URL": provider_url,
             "OPENAI_API_KEY": "sk-simulated",
             "CHATWRIGHT_LOG_FORMAT": "json",
+            # The simulator's models are in no price book.
+            "CHATWRIGHT_UNKNOWN_PRICES": "flag",
             **(options or {}),
         }
     )

@@ -1,4 +1,7 @@
-"""`python -m bench.drill`: several seeds of faults under load, then the measured scenarios. Exit code 1 if a rule broke."""
+"""`python -m bench.drill`: several seeds of faults under load, the measured scenarios, then the provider drill.
+
+Exit code 1 if a rule broke.
+"""
 
 import argparse
 import asyncio
@@ -20,6 +23,10 @@ from rich.table import Table
 from bench.drill.checks import run_checks
 from bench.drill.evidence import Violation
 from bench.drill.measured import Check
+from bench.drill.providers.report import show as show_providers
+from bench.drill.providers.report import show_checks
+from bench.drill.providers.report import to_json as providers_to_json
+from bench.drill.providers.run import ProviderResult, run_provider_drill
 from bench.drill.seed import SeedResult, run_seed
 from bench.machine import describe
 
@@ -97,6 +104,18 @@ async def run_all(
     return results, checks
 
 
+async def providers_or_why(*, seed: int, seconds: float, teller: Teller) -> ProviderResult:
+    """The provider drill; if it breaks, that is its finding."""
+    began_s = time.monotonic()
+    at_most_s = 10 * seconds + 600
+    try:
+        drill = run_provider_drill(seed=seed, seconds=seconds, tell=lambda words: teller.tell("providers", words))
+        return await asyncio.wait_for(drill, at_most_s)
+    except Exception as error:
+        broken = Violation(rule="the provider drill could not be judged", count=1, examples=[repr(error)[:1_500]])
+        return ProviderResult(violations=[broken], checks=[], phases=[], took_s=time.monotonic() - began_s)
+
+
 def show(console: Console, results: list[SeedResult], checks: list[Check]) -> None:
     if results:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -131,16 +150,7 @@ def show(console: Console, results: list[SeedResult], checks: list[Check]) -> No
             )
         console.print(table)
     if checks:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("scenario", overflow="fold")
-        for name in ("value", "limit", "samples"):
-            table.add_column(name, justify="right")
-        table.add_column("")
-        for check in checks:
-            value = "–" if math.isnan(check.value) else f"{check.value:,.2f} {check.unit}"
-            held = "[green]held[/green]" if check.held else "[red]broken[/red]"
-            table.add_row(check.name, value, f"≤ {check.limit:g}", str(check.samples), f"{held} {check.note}")
-        console.print(table)
+        show_checks(console, checks)
     for result in results:
         for violation in result.violations:
             console.print(f"[red]seed {result.seed}[/red] {violation}", highlight=False)
@@ -156,6 +166,10 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=1, help="the first of them, to run one again")
     parser.add_argument("--messages", type=int, default=500, help="messages per seed (default 500)")
     parser.add_argument("--no-checks", action="store_true", help="leave the measured scenarios out")
+    parser.add_argument("--no-providers", action="store_true", help="leave the provider drill out")
+    parser.add_argument(
+        "--provider-seconds", type=float, default=60.0, help="length of a phase of the provider drill (default 60)"
+    )
     parser.add_argument("--json", type=Path, default=None, help="write the findings there")
     arguments = parser.parse_args()
     console = Console(highlight=False)
@@ -167,10 +181,18 @@ def main() -> int:
             results, checks = asyncio.run(
                 run_all(seeds, messages=arguments.messages, with_checks=not arguments.no_checks, teller=teller)
             )
+            providers = None
+            if not arguments.no_providers:
+                providers = asyncio.run(
+                    providers_or_why(seed=arguments.first_seed, seconds=arguments.provider_seconds, teller=teller)
+                )
     except KeyboardInterrupt:
         return 130
     show(console, results, checks)
     held = not any(result.violations for result in results) and all(check.held for check in checks)
+    if providers is not None:
+        show_providers(console, providers)
+        held = held and providers.held
     if arguments.json is not None:
         report: dict[str, Any] = {
             "held": held,
@@ -184,6 +206,7 @@ def main() -> int:
                 }
                 for check in checks
             ],
+            "providers": None if providers is None else providers_to_json(providers),
         }
         arguments.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
     console.print("[green]every rule held[/green]" if held else "[red]a rule broke[/red]")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.drill.evidence import Sent
 
-_WORDS = [
+WORDS = [
     "amber",
     "basket",
     "candle",
@@ -53,7 +53,7 @@ def write_lines(draw: random.Random, *, name: str, tenant_id: str, count: int, o
     lines: list[Line] = []
     for number in range(count):
         key = f"{name}-{number}"
-        words = " ".join(draw.choices(_WORDS, k=draw.randint(8, 30)))
+        words = " ".join(draw.choices(WORDS, k=draw.randint(8, 30)))
         echo = f"{key}: {words}"
         sent = Sent(key=key, tenant_id=tenant_id, text=f"{echo} [[sim:{_behaviour(draw)}]]", echo=echo)
         lines.append(Line(sent=sent, pause_s=draw.uniform(0.2, 1.8) * over_s / count, waits=draw.random() < 0.6))

@@ -14,7 +14,8 @@ from bench.simulator.server import Simulator
 async def serve(args: argparse.Namespace) -> None:
     """Listen and wait for a signal."""
     defaults = Behaviour(**dict(parse_verbs(args.verbs)))
-    simulator = Simulator(defaults, log_file=Path(args.log_file) if args.log_file else None, log_limit=args.log_limit)
+    log_file = Path(args.log_file) if args.log_file else None
+    simulator = Simulator(defaults, log_file=log_file, log_limit=args.log_limit, name=args.name)
     await simulator.start(args.host, args.port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--print-port", action="store_true", help="print only the port number, once it listens")
+    parser.add_argument("--name", default="", help="directives `[[sim@NAME:…]]` in messages are for this one")
     parser.add_argument("--log-file", default="", help="append every call to this file as JSON lines")
     parser.add_argument("--log-limit", type=int, default=200_000, help="calls kept in memory")
     args = parser.parse_args()

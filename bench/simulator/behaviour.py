@@ -5,8 +5,8 @@ is `%2C`. For one request the verbs are layered, the first of these to name a ve
 
 1. request header `x-sim: status=429,retry_after=2`
 2. model name `sim:latency=200,chunks=20,interval=10` (everything after `sim:`)
-3. last user message, anywhere in it: `[[sim:cut=3]]`
-4. the defaults, set at the start and changed live by `GET /control?latency=50` (`GET /control?reset=1` restores them)
+3. last user message, anywhere in it: `[[sim:cut=3]]`; `[[sim@NAME:cut=3]]` is for the simulator of that name only
+4. the defaults, set at the start and changed live by `GET /control?latency=50` (`GET /control?restore=1` restores them)
 """
 
 import functools
@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import unquote
 
-FAULTS = ("500", "529", "429", "cut", "garble", "error_in_stream", "error_in_200", "html_error", "refuse")
+FAULTS = ("500", "529", "429", "cut", "garble", "error_in_stream", "error_in_200", "html_error", "refuse", "reset")
 """What `fault_rate` draws from unless `faults` names others (`stall` is left out: it costs a time-out each)."""
 
 
@@ -36,6 +36,8 @@ class Behaviour:
     """Content chunks of the answer; 0: one a word."""
     drip: bool = False
     """Every byte of the body leaves in its own write."""
+    drip_pause: float = 0.0
+    """With `drip`: between two bytes."""
     stall: int = -1
     """Send this many content chunks, then nothing more, and keep the connection open (no stream: no answer at all)."""
     cut: int = -1
@@ -58,41 +60,77 @@ class Behaviour:
     """Never report usage."""
     refuse: bool = False
     """Read the request and close the connection without a byte."""
+    reset: int = -1
+    """Break the TCP connection (RST) after this many content chunks; 0, and a bare `reset`: before the status line."""
     echo: bool = False
-    """The answer is the last user message, without its directive."""
+    """The answer is the last user message, without its directives."""
     reply: str = ""
     """The answer's text."""
+    tag: str = ""
+    """Written before every word of the answer: tells which of several simulators said it."""
     finish: str = "stop"
-    """The finish reason."""
+    """The finish reason in OpenAI's words, put into the dialect's; a word that is not OpenAI's goes out as it is."""
     tool: str = ""
     """Answer with one call of the tool of this name instead of text."""
+    arguments: str = "{}"
+    """That call's arguments, as JSON."""
     reasoning: str = ""
-    """Text sent as `reasoning_content` before the answer."""
+    """Text sent as the dialect's reasoning or thinking before the answer."""
+    block: str = ""
+    """Refuse the prompt for its content: Google's promptFeedback with this blockReason, Anthropic's stop reason
+    `refusal` with no text, OpenAI's 400 `content_filter`."""
     input_tokens: int = -1
-    """Reported prompt tokens; -1: a quarter of the prompt's characters."""
+    """Reported prompt tokens, cached ones included; -1: a quarter of the prompt's characters."""
     output_tokens: int = -1
-    """Reported completion tokens; -1: one a chunk."""
+    """Reported completion tokens, reasoning included; -1: one a chunk, and the reasoning's."""
+    reasoning_tokens: int = 0
+    """Reported reasoning tokens."""
     cached_tokens: int = 0
     """Reported cached prompt tokens."""
+    cache_write_tokens: int = 0
+    """Reported prompt tokens that were written into the cache."""
     stamp: bool = False
     """Each content chunk is `<CLOCK_MONOTONIC ns> `, taken as it is written: exact one-way lag on one machine."""
     context: int = 0
     """Refuse prompts of more tokens than this with `context_length_exceeded`; 0: no limit."""
     want_max_completion_tokens: bool = False
     """Refuse `max_tokens` as the reasoning models do."""
+    responses_only: bool = False
+    """Refuse chat completions: this model speaks the Responses API only."""
     require_key: str = ""
-    """Answer 401 unless this is the bearer token or x-api-key."""
+    """Refuse every key but this one, as the dialect does it (401; the Gemini API 400)."""
+    key_ok: str = ""
+    """Refuse every key that does not end in one of these, joined by `+`."""
+    need_token: bool = False
+    """Google paths: refuse every bearer token that `/token` has not given out, or gave too long ago."""
+    rpm: int = 0
+    """A real limit: each key's token bucket of so many requests, filled up again over `window` seconds. Beyond it: 429."""
+    tpm: int = 0
+    """The same in tokens, prompt and completion together; the completion's are taken afterwards."""
+    window: float = 60.0
+    """Seconds in which an empty bucket is full again."""
+    limit_headers: str = ""
+    """`requests/tokens`: answers state such limits a minute in the dialect's headers, and what is left of them. `1`:
+    those of `rpm` and `tpm`."""
     fault_rate: float = 0.0
     """Share of the requests, 0..1, that get one of `faults`; the draw depends on `seed`, the last user message and how
     often it was seen before, not on the order of arrival."""
     seed: int = 0
     faults: str = ""
     """Names joined by `+`, from FAULTS or `stall`; empty: all of FAULTS."""
+    token_status: int = 200
+    """Status of `/token`."""
+    token_latency: float = 0.0
+    """Before `/token` answers."""
+    token_life: int = 3599
+    """`expires_in` of a token, seconds."""
 
 
 _KINDS: dict[str, str] = {f.name: str(getattr(f.type, "__name__", f.type)) for f in fields(Behaviour)}
 _ALIASES = {"delay": "latency", "model_latency": "latency"}
 _BARE_COUNTS = {"stall", "cut", "garble", "error_in_stream"}
+_BARE = {"reset": "0"}
+"""What a bare verb stands for, where it is not 1."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -116,7 +154,7 @@ def typed(name: str, raw: str | None) -> tuple[str, Any]:
         raise UnknownVerb(f"unknown verb {name!r}; known: {', '.join(_KINDS)}")
     if raw is None:
         # A bare `cut` cuts after the first chunk; a bare flag is simply on.
-        raw = "1"
+        raw = _BARE.get(name, "1")
     try:
         match kind:
             case "bool":
@@ -129,6 +167,19 @@ def typed(name: str, raw: str | None) -> tuple[str, Any]:
                 return name, raw
     except ValueError as error:
         raise UnknownVerb(f"{name}={raw!r} is not a {kind}") from error
+
+
+def without_directives(message: str, name: str) -> tuple[str, str]:
+    """(the verbs that `message` has for the simulator called `name`, the message without any directive)."""
+    verbs: list[str] = []
+    while (start := message.find("[[sim")) >= 0 and (end := message.find("]]", start)) > 0:
+        to, colon, directive = message[start + 5 : end].partition(":")
+        if not colon or (to and to[0] != "@"):
+            break
+        if to in ("", f"@{name}"):
+            verbs.append(directive)
+        message = (message[:start] + message[end + 2 :]).strip()
+    return ",".join(verbs), message
 
 
 @functools.lru_cache(maxsize=4096)

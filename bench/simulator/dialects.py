@@ -1,73 +1,116 @@
-"""The bytes of answers: OpenAI chat completions and embeddings, Anthropic messages. Pure; called by `server.py` and `player.py`."""
+"""What every dialect's answers have in common. Pure; the dialects stand beside this file, `player.py` plays them.
 
-# ruff: noqa: ARG002 - one protocol for two dialects: each has no use for some argument of the other
+A `Dialect` is made for one answer and keeps count of its events; faults are neutral until a dialect puts them in words.
+"""
 
-import base64
 import hashlib
 import itertools
 import math
-import struct
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.limits import Standing
 from bench.simulator.log import Call
+from bench.simulator.requests import Asked
 
 DEFAULT_REPLY = "This answer comes from the provider simulator, which only pretends to think."
 CREATED = 1_780_000_000
 
-_json = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
+
+Kind = Literal[
+    "auth", "permission", "rate", "quota", "context", "model", "filter", "parameter", "responses_only", "overloaded",
+    "server", "invalid",
+]  # fmt: skip
 
 
-class Part(msgspec.Struct):
-    """A content part; only text counts."""
+class Fault(NamedTuple):
+    """An error in no dialect. `wait` is what `retry-after` shall say; empty: nothing."""
 
-    type: str = ""
-    text: str = ""
-
-
-class SimMessage(msgspec.Struct):
-    """One message of a request, in either dialect."""
-
-    role: str = ""
-    content: str | list[Part] | None = None
+    status: int
+    kind: Kind
+    message: str = ""
+    code: str = ""
+    wait: str = ""
 
 
-class StreamOptions(msgspec.Struct):
-    """OpenAI's stream_options."""
+class Failed(NamedTuple):
+    """An error in a dialect: status line, further header lines, body."""
 
-    include_usage: bool = False
-
-
-class ChatRequest(msgspec.Struct):
-    """What the simulator reads of a chat request; everything else is ignored."""
-
-    model: str = "sim"
-    messages: list[SimMessage] = []
-    stream: bool | None = False
-    stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
+    status: int
+    headers: bytes
+    body: bytes
 
 
-class EmbeddingsRequest(msgspec.Struct):
-    """What the simulator reads of an embeddings request."""
+class Dialect(Protocol):
+    """How one provider's answer looks. Streams are made of events, not yet framed as HTTP chunks."""
 
-    input: str | list[str]
-    model: str = "sim-embed"
-    dimensions: int | None = None
-    encoding_format: str | None = None
+    stream_type: ClassVar[bytes]
+    """Content type of a stream."""
+    garbled: ClassVar[bytes]
+    """An event that is broken off in the middle."""
+
+    def __init__(self, call: Call, behaviour: Behaviour) -> None: ...
+
+    def opening(self) -> list[bytes]:
+        """Events before the first text."""
+        ...
+
+    def piece(self, text: str) -> bytes:
+        """One event with visible text."""
+        ...
+
+    def closing(self, *, usage: bool) -> list[bytes]:
+        """Finish marker, usage and end of stream; the call holds the text by now."""
+        ...
+
+    def blocked(self, *, usage: bool) -> Failed | list[bytes]:
+        """The prompt is refused for its content: an error, or the events of a stream that says so."""
+        ...
+
+    def body(self, text: str) -> bytes:
+        """A whole answer as JSON; for a blocked prompt `text` is empty."""
+        ...
+
+    def failed(self, fault: Fault) -> Failed:
+        """An error instead of an answer."""
+        ...
+
+    def error_event(self) -> bytes:
+        """An error inside a stream."""
+        ...
+
+    def headers(self, requests: Standing | None, tokens: Standing | None) -> bytes:
+        """Header lines of every answer: request id and limits."""
+        ...
+
+    def embeddings(self, asked: Asked) -> bytes:
+        """The vectors of an embeddings request."""
+        ...
 
 
-def text_of(message: SimMessage) -> str:
-    """A message's text, parts joined."""
-    content = message.content
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    return "".join(part.text for part in content)
+def fault_of(status: int, code: str) -> Fault:
+    """The fault that `status` and OpenAI's word `code` stand for."""
+    words: dict[str, Kind] = {
+        "insufficient_quota": "quota",
+        "context_length_exceeded": "context",
+        "content_filter": "filter",
+        "model_not_found": "model",
+        "invalid_api_key": "auth",
+    }
+    kinds: dict[int, Kind] = {
+        401: "auth",
+        402: "quota",
+        403: "permission",
+        404: "model",
+        413: "context",
+        429: "rate",
+        529: "overloaded",
+    }
+    kind = words.get(code) or kinds.get(status) or ("server" if status >= 500 else "invalid")
+    return Fault(status, kind, code=code)
 
 
 def pieces_of(text: str, count: int, *, own_text: bool) -> list[str]:
@@ -86,196 +129,19 @@ def pieces_of(text: str, count: int, *, own_text: bool) -> list[str]:
     return [word if i == 0 else " " + word for i, word in enumerate(words)]
 
 
-class Dialect(Protocol):
-    """How one provider's answers look. Streams are SSE events, not yet framed as HTTP chunks."""
-
-    def opening(self, call: Call, behaviour: Behaviour) -> list[bytes]:
-        """Events before the first text."""
-        ...
-
-    def piece(self, call: Call, text: str) -> bytes:
-        """One event with visible text."""
-        ...
-
-    def closing(self, call: Call, behaviour: Behaviour, *, usage: bool) -> list[bytes]:
-        """Finish marker, usage and end of stream."""
-        ...
-
-    def body(self, call: Call, behaviour: Behaviour, text: str) -> bytes:
-        """A whole answer as JSON."""
-        ...
-
-    def error(self, call: Call, status: int, kind: str, code: str, message: str) -> bytes:
-        """An error object."""
-        ...
-
-    def error_event(self, call: Call) -> bytes:
-        """An error inside a stream."""
-        ...
+def tagged(text: str, tag: str) -> str:
+    """The text with `tag` before every word."""
+    return " ".join(tag + word for word in text.split())
 
 
-class OpenAi:
-    """`/v1/chat/completions`."""
-
-    def _chunk(self, call: Call, choices: bytes, usage: bytes = b"null") -> bytes:
-        return (
-            b'data: {"id":"chatcmpl-sim-%d","object":"chat.completion.chunk","created":%d,"model":%b,"choices":%b,"usage":%b}\n\n'
-            % (call.n, CREATED, _json(call.model), choices, usage)
-        )
-
-    def opening(self, call: Call, behaviour: Behaviour) -> list[bytes]:
-        events = [
-            self._chunk(call, b'[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]'),
-        ]
-        if behaviour.reasoning:
-            delta = _json(behaviour.reasoning)
-            choice = b'[{"index":0,"delta":{"reasoning_content":%b},"finish_reason":null}]' % delta
-            events.append(self._chunk(call, choice))
-        if behaviour.tool:
-            for fragment in _tool_fragments(call, behaviour.tool):
-                choice = b'[{"index":0,"delta":{"tool_calls":%b},"finish_reason":null}]' % _json([fragment])
-                events.append(self._chunk(call, choice))
-        return events
-
-    def piece(self, call: Call, text: str) -> bytes:
-        return self._chunk(call, b'[{"index":0,"delta":{"content":%b},"finish_reason":null}]' % _json(text))
-
-    def closing(self, call: Call, behaviour: Behaviour, *, usage: bool) -> list[bytes]:
-        finish = _json("tool_calls" if behaviour.tool else behaviour.finish)
-        events = [self._chunk(call, b'[{"index":0,"delta":{},"finish_reason":%b}]' % finish)]
-        if usage:
-            events.append(self._chunk(call, b"[]", self._usage(call, behaviour)))
-        events.append(b"data: [DONE]\n\n")
-        return events
-
-    def body(self, call: Call, behaviour: Behaviour, text: str) -> bytes:
-        message: dict[str, Any] = {"role": "assistant", "content": text}
-        if behaviour.reasoning:
-            message["reasoning_content"] = behaviour.reasoning
-        if behaviour.tool:
-            tool = {"id": f"call_{call.n}", "type": "function", "function": {"name": behaviour.tool, "arguments": "{}"}}
-            message |= {"content": None, "tool_calls": [tool]}
-        return (
-            b'{"id":"chatcmpl-sim-%d","object":"chat.completion","created":%d,"model":%b,"choices":'
-            b'[{"index":0,"message":%b,"logprobs":null,"finish_reason":%b}],"usage":%b}'
-        ) % (
-            call.n,
-            CREATED,
-            _json(call.model),
-            _json(message),
-            _json("tool_calls" if behaviour.tool else behaviour.finish),
-            b"null" if behaviour.no_usage else self._usage(call, behaviour),
-        )
-
-    def _usage(self, call: Call, behaviour: Behaviour) -> bytes:
-        return (
-            b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d},'
-            b'"completion_tokens_details":{"reasoning_tokens":0}}'
-        ) % (
-            call.input_tokens,
-            call.output_tokens,
-            call.input_tokens + call.output_tokens,
-            behaviour.cached_tokens,
-        )
-
-    def error(self, call: Call, status: int, kind: str, code: str, message: str) -> bytes:
-        return _json({"error": {"message": message, "type": kind, "param": None, "code": code or None}})
-
-    def error_event(self, call: Call) -> bytes:
-        return b"data: " + self.error(call, 500, "server_error", "", "The server had an error in mid-stream.") + b"\n\n"
-
-
-class Anthropic:
-    """`/v1/messages`, the basic shapes: text only."""
-
-    _STOPS: ClassVar = {
-        "stop": "end_turn",
-        "length": "max_tokens",
-        "tool_calls": "tool_use",
-        "content_filter": "refusal",
-    }
-
-    def _event(self, name: str, fields: dict[str, Any]) -> bytes:
-        return b"event: %b\ndata: %b\n\n" % (name.encode(), _json({"type": name} | fields))
-
-    def opening(self, call: Call, behaviour: Behaviour) -> list[bytes]:
-        message = self._message(call) | {"usage": {"input_tokens": call.input_tokens, "output_tokens": 1}}
-        return [
-            self._event("message_start", {"message": message}),
-            self._event("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}),
-            self._event("ping", {}),
-        ]
-
-    def piece(self, call: Call, text: str) -> bytes:
-        return (
-            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-            b'"delta":{"type":"text_delta","text":%b}}\n\n' % _json(text)
-        )
-
-    def closing(self, call: Call, behaviour: Behaviour, *, usage: bool) -> list[bytes]:
-        delta = {"stop_reason": self._STOPS.get(behaviour.finish, behaviour.finish), "stop_sequence": None}
-        return [
-            self._event("content_block_stop", {"index": 0}),
-            self._event("message_delta", {"delta": delta, "usage": {"output_tokens": call.output_tokens}}),
-            self._event("message_stop", {}),
-        ]
-
-    def body(self, call: Call, behaviour: Behaviour, text: str) -> bytes:
-        return _json(
-            self._message(call)
-            | {
-                "content": [{"type": "text", "text": text}],
-                "stop_reason": self._STOPS.get(behaviour.finish, behaviour.finish),
-                "usage": {
-                    "input_tokens": call.input_tokens - behaviour.cached_tokens,
-                    "cache_read_input_tokens": behaviour.cached_tokens,
-                    "output_tokens": call.output_tokens,
-                },
-            }
-        )
-
-    def _message(self, call: Call) -> dict[str, Any]:
-        shell = {"id": f"msg_sim_{call.n}", "type": "message", "role": "assistant", "model": call.model}
-        return shell | {"content": [], "stop_reason": None, "stop_sequence": None}
-
-    _KINDS: ClassVar = {
-        401: "authentication_error",
-        404: "not_found_error",
-        429: "rate_limit_error",
-        529: "overloaded_error",
-    }
-
-    def error(self, call: Call, status: int, kind: str, code: str, message: str) -> bytes:
-        kind = self._KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error")
-        return _json({"type": "error", "error": {"type": kind, "message": message}, "request_id": f"req_sim_{call.n}"})
-
-    def error_event(self, call: Call) -> bytes:
-        return self._event("error", {"error": {"type": "overloaded_error", "message": "Overloaded"}})
-
-
-def _tool_fragments(call: Call, name: str) -> Sequence[dict[str, Any]]:
-    start = {"index": 0, "id": f"call_{call.n}", "type": "function", "function": {"name": name, "arguments": ""}}
-    return [start, *({"index": 0, "function": {"arguments": part}} for part in ("{", "}"))]
-
-
-def embeddings_body(request: EmbeddingsRequest, call: Call, behaviour: Behaviour) -> bytes:
-    """Unit vectors that depend on the text alone, as numbers or base64 float32."""
-    inputs = [request.input] if isinstance(request.input, str) else request.input
-    data: list[dict[str, Any]] = []
-    for index, text in enumerate(inputs):
-        vector = _vector(text, request.dimensions or 256)
-        shown: Any = vector
-        if request.encoding_format == "base64":
-            shown = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-        data.append({"object": "embedding", "index": index, "embedding": shown})
-    answer: dict[str, Any] = {"object": "list", "data": data, "model": request.model}
-    if not behaviour.no_usage:
-        answer["usage"] = {"prompt_tokens": call.input_tokens, "total_tokens": call.input_tokens}
-    return _json(answer)
-
-
-def _vector(text: str, size: int) -> list[float]:
+def vector(text: str, size: int) -> list[float]:
+    """A unit vector of `size` numbers that depends on the text alone."""
     raw = hashlib.shake_128(text.encode("utf-8", "surrogatepass")).digest(size)
     values = [byte - 127.5 for byte in raw]
     length = math.sqrt(sum(value * value for value in values))
     return [round(value / length, 6) for value in values]
+
+
+def retry_headers(wait: str) -> bytes:
+    """`retry-after`, if there is anything to say."""
+    return b"retry-after: %b\r\n" % wait.encode("latin-1", "replace") if wait else b""

@@ -9,7 +9,7 @@ import msgspec
 
 
 class Call(msgspec.Struct, kw_only=True, gc=False):
-    """One request. `ended` is empty while it runs, then complete | cut | client_closed | refused | error."""
+    """One request. `ended` is empty while it runs, then complete | cut | client_closed | refused | reset | error."""
 
     n: int
     """Unique and ascending, also over restarts on one log file."""
@@ -26,6 +26,8 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
     """The first 80 characters of the last user message."""
     call_id: str | None = None
     """The request's `x-chatwright-call-id`."""
+    key: str = ""
+    """The last 4 characters of the caller's key; empty without one."""
     fault: str = ""
     """The fault that `fault_rate` drew."""
     status: int = 200

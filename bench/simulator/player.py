@@ -1,32 +1,24 @@
 """From a behaviour to bytes on a connection: what is sent, in which pieces, with which pauses, and how it ends."""
 
 import asyncio
+import socket
+import struct
 import time
 from dataclasses import dataclass, field
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.dialects import DEFAULT_REPLY, ChatRequest, Dialect, pieces_of
+from bench.simulator.dialects import DEFAULT_REPLY, Dialect, Failed, Fault, encode, fault_of, pieces_of, tagged
+from bench.simulator.limits import Standing
 from bench.simulator.log import Call
+from bench.simulator.paths import Kind
+from bench.simulator.requests import Asked
 
-_STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
-    b"x-request-id: req_sim_%d\r\ntransfer-encoding: chunked\r\n\r\n"
-)
 _HTML = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><center><h1>502 Bad Gateway</h1></center></body></html>\r\n"
-_GARBLED = b'data: {"id":"chatcmpl-sim","choices":[{"index":0,"delta":{"content":"half a\n\n'
-_CODES = {
-    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
-    404: ("invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it."),
-    429: ("requests", "rate_limit_exceeded", "Rate limit reached for requests per min (RPM): Limit 3, Used 3."),
-    500: ("server_error", "", "The server had an error while processing your request."),
-    503: ("server_error", "", "The engine is currently overloaded, please try again later."),
-    529: ("overloaded_error", "", "Overloaded"),
-}
 
 
 @dataclass(slots=True)
 class Answer:
-    """One answer, planned. Either `body` (with `status`) or a stream of `opening`, `pieces`, `closing`."""
+    """One answer, planned. Either `body` (with `status`) or a stream of `opening`, `pieces` and the dialect's closing."""
 
     call: Call
     behaviour: Behaviour
@@ -37,9 +29,12 @@ class Answer:
     content_type: bytes = b"application/json"
     text: str = ""
     streamed: bool = False
+    usage: bool = True
+    """Whether the stream reports usage."""
     opening: list[bytes] = field(default_factory=list[bytes])
     pieces: list[str] = field(default_factory=list[str])
-    closing: list[bytes] = field(default_factory=list[bytes])
+    closed: bool = False
+    """The opening is the whole stream: a refusal that says its own end."""
     plain: bool = True
     """The answer is a good one, not an error."""
 
@@ -48,88 +43,123 @@ class Answer:
         """True if the whole answer may be written in one call."""
         b = self.behaviour
         return not (b.latency or b.ttft or b.interval or b.drip or b.stamp) and (
-            not self.plain or (b.stall < 0 and b.cut < 0 and b.garble < 0 and b.error_in_stream < 0 and not b.refuse)
+            not self.plain
+            or (b.stall < 0 and b.cut < 0 and b.garble < 0 and b.error_in_stream < 0 and b.reset < 0 and not b.refuse)
         )
 
 
-def answer_chat(
-    dialect: Dialect, request: ChatRequest, call: Call, behaviour: Behaviour, *, last: str, usage: bool, key: str
+def plan(
+    dialect: Dialect,
+    asked: Asked,
+    call: Call,
+    behaviour: Behaviour,
+    *,
+    kind: Kind,
+    refusal: Fault | None,
+    requests: Standing | None,
+    tokens: Standing | None,
 ) -> Answer:
-    """Plan the answer to one chat request. `last` is the visitor's message, `key` the caller's.
-
-    `usage` is True if a stream shall report it.
-    """
-    answer = Answer(call, behaviour, dialect)
+    """Plan the answer to one request. `refusal` is what key or limits say, the standings are what headers state."""
+    answer = Answer(call, behaviour, dialect, headers=dialect.headers(requests, tokens))
     if behaviour.html_error:
-        call.status = behaviour.status if behaviour.status != 200 else 502
-        return _failed(answer, call.status, _HTML, content_type=b"text/html")
-    status, kind, code, message = behaviour.status, "", behaviour.code, ""
-    if behaviour.require_key and key != behaviour.require_key:
-        status = 401
-    elif behaviour.context and call.input_tokens > behaviour.context:
-        status, kind, code = 400, "invalid_request_error", "context_length_exceeded"
+        call.status = answer.status = behaviour.status if behaviour.status != 200 else 502
+        answer.body, answer.content_type, answer.plain = _HTML, b"text/html", False
+        return answer
+    fault = refusal or _fault(asked, call, behaviour, chat=kind == "chat")
+    if fault is not None:
+        return _failed(answer, dialect.failed(fault))
+    if behaviour.error_in_200 or (behaviour.error_in_stream >= 0 and not call.stream):
+        failed = dialect.failed(Fault(200, "server", "Something went wrong.", behaviour.code))
+        return _failed(answer, failed._replace(status=200))
+    answer.usage = asked.usage and not behaviour.no_usage
+    if kind == "embed":
+        answer.body = dialect.embeddings(asked)
+    elif kind == "count":
+        name = "totalTokens" if asked.verb == "countTokens" else "input_tokens"
+        answer.body = encode({name: call.input_tokens})
+    elif behaviour.block:
+        return _block(answer)
+    else:
+        _fill(answer, asked)
+    return answer
+
+
+def _fault(asked: Asked, call: Call, behaviour: Behaviour, *, chat: bool) -> Fault | None:
+    if behaviour.context and call.input_tokens > behaviour.context:
         message = f"This model's maximum context length is {behaviour.context} tokens, yours has {call.input_tokens}."
-    elif behaviour.want_max_completion_tokens and request.max_tokens is not None:
-        status, kind, code = 400, "invalid_request_error", "unsupported_parameter"
-        message = (
-            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
-        )
-    if status != 200:
-        known = _CODES.get(
-            status, ("invalid_request_error" if status < 500 else "server_error", "", f"Status {status}.")
-        )
-        body = dialect.error(call, status, kind or known[0], code or known[1], message or known[2])
-        return _failed(answer, status, body)
-    in_200 = behaviour.error_in_200 or (behaviour.error_in_stream >= 0 and not call.stream)
-    if in_200:
-        return _failed(answer, 200, dialect.error(call, 200, "server_error", behaviour.code, "Something went wrong."))
-    _fill(answer, last, usage=usage)
-    return answer
+        return Fault(400, "context", message if behaviour.status == 200 else "")
+    if behaviour.want_max_completion_tokens and asked.max_tokens:
+        return Fault(400, "parameter")
+    if behaviour.responses_only and chat and call.path.partition("?")[0].endswith("/chat/completions"):
+        return Fault(404, "responses_only")
+    if behaviour.status != 200:
+        return fault_of(behaviour.status, behaviour.code)._replace(wait=behaviour.retry_after)
+    return None
 
 
-def _failed(answer: Answer, status: int, body: bytes, content_type: bytes = b"application/json") -> Answer:
-    answer.call.status = answer.status = status
-    answer.body = body
-    answer.content_type = content_type
+def _failed(answer: Answer, failed: Failed) -> Answer:
+    answer.call.status = answer.status = failed.status
+    answer.body = failed.body
+    answer.headers += failed.headers
     answer.plain = False
-    if answer.behaviour.retry_after and status != 200:
-        answer.headers = b"retry-after: %b\r\n" % answer.behaviour.retry_after.encode("latin-1", "replace")
     return answer
 
 
-def _fill(answer: Answer, last: str, *, usage: bool) -> None:
+def _block(answer: Answer) -> Answer:
+    """The prompt is refused, in the way of the dialect."""
+    call, dialect = answer.call, answer.dialect
+    call.output_tokens = 0
+    refusal = dialect.blocked(usage=answer.usage)
+    if isinstance(refusal, Failed):
+        return _failed(answer, refusal)
+    if call.stream:
+        answer.streamed = answer.closed = True
+        answer.opening = refusal
+    else:
+        answer.body = dialect.body("")
+    return answer
+
+
+def _fill(answer: Answer, asked: Asked) -> None:
     """The good answer's text, counts and bytes."""
     behaviour, call, dialect = answer.behaviour, answer.call, answer.dialect
-    own = last if behaviour.echo else behaviour.reply
+    own = asked.last if behaviour.echo else behaviour.reply
     if behaviour.tool:
         answer.pieces = []
+    elif behaviour.tag:
+        answer.pieces = pieces_of(tagged(own or DEFAULT_REPLY, behaviour.tag), behaviour.chunks, own_text=True)
     elif behaviour.chunks or own or call.stream:
         answer.pieces = pieces_of(own or DEFAULT_REPLY, behaviour.chunks, own_text=bool(own))
     else:
         answer.pieces = _DEFAULT_PIECES
     answer.text = "".join(answer.pieces)
-    call.output_tokens = behaviour.output_tokens if behaviour.output_tokens >= 0 else len(answer.pieces)
+    call.output_tokens = (
+        behaviour.output_tokens if behaviour.output_tokens >= 0 else len(answer.pieces) + behaviour.reasoning_tokens
+    )
     if call.stream:
         answer.streamed = True
-        answer.opening = dialect.opening(call, behaviour)
-        answer.closing = dialect.closing(call, behaviour, usage=usage)
+        answer.opening = dialect.opening()
     else:
-        answer.body = dialect.body(call, behaviour, answer.text)
+        answer.body = dialect.body(answer.text)
 
 
 _DEFAULT_PIECES = pieces_of(DEFAULT_REPLY, 0, own_text=False)
+# What was written before must have left: a reset throws away what the peer's kernel has not taken yet.
+_BEFORE_RESET_S = 0.005
 
 
 def _head(answer: Answer) -> bytes:
     if answer.streamed:
-        return _STREAM_HEAD % answer.call.n
+        return (
+            b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-cache\r\n%btransfer-encoding: chunked\r\n\r\n"
+            % (answer.dialect.stream_type, answer.headers)
+        )
     reason = b"OK" if answer.status == 200 else b"Error"
-    return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-request-id: req_sim_%d\r\n%b\r\n" % (
+    return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n" % (
         answer.status,
         reason,
         answer.content_type,
         len(answer.body),
-        answer.call.n,
         answer.headers,
     )
 
@@ -141,16 +171,27 @@ def _framed(event: bytes) -> bytes:
 def write_at_once(transport: asyncio.Transport, answer: Answer) -> str:
     """Write everything in one call. Returns how the call ended."""
     call = answer.call
-    if answer.streamed:
-        piece = answer.dialect.piece
-        events = [*answer.opening, *(piece(call, text) for text in answer.pieces), *answer.closing]
-        transport.write(_head(answer) + b"".join([_framed(event) for event in events]) + b"0\r\n\r\n")
-    else:
-        transport.write(_head(answer) + answer.body)
     if answer.plain:
         call.chunks_sent = call.chunks_sent or len(answer.pieces)
         call.text = answer.text
+    if answer.streamed:
+        piece = answer.dialect.piece
+        events = [*answer.opening, *(piece(text) for text in answer.pieces), *_closing(answer)]
+        transport.write(_head(answer) + b"".join([_framed(event) for event in events]) + b"0\r\n\r\n")
+    else:
+        transport.write(_head(answer) + answer.body)
     return "complete" if answer.plain else "error"
+
+
+def _closing(answer: Answer) -> list[bytes]:
+    return [] if answer.closed else answer.dialect.closing(usage=answer.usage)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Break the connection with a TCP reset instead of an orderly end."""
+    peer: socket.socket = transport.get_extra_info("socket")
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 async def write_slowly(transport: asyncio.Transport, writable: asyncio.Event, answer: Answer) -> str:
@@ -161,6 +202,9 @@ async def write_slowly(transport: asyncio.Transport, writable: asyncio.Event, an
     if behaviour.refuse:
         transport.close()
         return "refused"
+    if behaviour.reset == 0:
+        reset(transport)
+        return "reset"
     if answer.streamed:
         return await _stream(transport, writable, answer)
     return await _whole(transport, writable, answer)
@@ -180,9 +224,14 @@ async def _whole(transport: asyncio.Transport, writable: asyncio.Event, answer: 
         transport.write(head + body[: len(body) // 2])
         transport.close()
         return "cut"
+    if behaviour.reset > 0:
+        transport.write(head + body[: len(body) // 2])
+        await asyncio.sleep(_BEFORE_RESET_S)
+        reset(transport)
+        return "reset"
     if behaviour.drip:
         transport.write(head)
-        await _drip(transport, writable, body)
+        await _drip(transport, writable, body, behaviour.drip_pause / 1000)
     else:
         transport.write(head + body)
     call.chunks_sent = call.chunks_sent or len(answer.pieces)
@@ -190,10 +239,10 @@ async def _whole(transport: asyncio.Transport, writable: asyncio.Event, answer: 
     return "complete"
 
 
-async def _drip(transport: asyncio.Transport, writable: asyncio.Event, data: bytes) -> None:
+async def _drip(transport: asyncio.Transport, writable: asyncio.Event, data: bytes, pause_s: float) -> None:
     for at in range(len(data)):
         transport.write(data[at : at + 1])
-        await asyncio.sleep(0)
+        await asyncio.sleep(pause_s)
         await writable.wait()
 
 
@@ -204,7 +253,7 @@ async def _stream(transport: asyncio.Transport, writable: asyncio.Event, answer:
     async def send(event: bytes) -> None:
         if behaviour.drip:
             # Each byte is its own HTTP chunk, so the client's parser sees every border.
-            await _drip_framed(transport, writable, event)
+            await _drip_framed(transport, writable, event, behaviour.drip_pause / 1000)
         else:
             transport.write(_framed(event))
             if not writable.is_set():
@@ -218,14 +267,18 @@ async def _stream(transport: asyncio.Transport, writable: asyncio.Event, answer:
     due = time.monotonic()
     for sent in range(len(answer.pieces) + 1):
         if sent == behaviour.garble:
-            await send(_GARBLED)
+            await send(dialect.garbled)
         if sent == behaviour.error_in_stream:
-            await send(dialect.error_event(call))
+            await send(dialect.error_event())
             transport.close()
             return "error"
         if sent == behaviour.cut:
             transport.close()
             return "cut"
+        if sent == behaviour.reset:
+            await asyncio.sleep(_BEFORE_RESET_S)
+            reset(transport)
+            return "reset"
         if sent == behaviour.stall:
             await asyncio.Event().wait()
         if sent == len(answer.pieces):
@@ -235,29 +288,32 @@ async def _stream(transport: asyncio.Transport, writable: asyncio.Event, answer:
             due += interval_s
             await asyncio.sleep(max(0.0, due - time.monotonic()))
         text = f"{time.monotonic_ns()} " if behaviour.stamp else answer.pieces[sent]
-        await send(dialect.piece(call, text))
+        await send(dialect.piece(text))
         call.chunks_sent = sent + 1
         call.text += text
     # A fault set behind the end of a short answer still happens, so that no drawn fault is silently a good answer.
     if behaviour.cut > len(answer.pieces):
         transport.close()
         return "cut"
+    if behaviour.reset > len(answer.pieces):
+        reset(transport)
+        return "reset"
     if behaviour.error_in_stream > len(answer.pieces):
-        await send(dialect.error_event(call))
+        await send(dialect.error_event())
         transport.close()
         return "error"
     if behaviour.garble > len(answer.pieces):
-        await send(_GARBLED)
+        await send(dialect.garbled)
     if behaviour.stall > len(answer.pieces):
         await asyncio.Event().wait()
-    for event in answer.closing:
+    for event in _closing(answer):
         await send(event)
     transport.write(b"0\r\n\r\n")
     return "complete"
 
 
-async def _drip_framed(transport: asyncio.Transport, writable: asyncio.Event, event: bytes) -> None:
+async def _drip_framed(transport: asyncio.Transport, writable: asyncio.Event, event: bytes, pause_s: float) -> None:
     for at in range(len(event)):
         transport.write(_framed(event[at : at + 1]))
-        await asyncio.sleep(0)
+        await asyncio.sleep(pause_s)
         await writable.wait()

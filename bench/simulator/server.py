@@ -1,31 +1,35 @@
 """The simulator's HTTP server: raw asyncio protocol, one process, plain answers written in one call.
 
-`Simulator` owns the listening socket, the defaults and the call log; `run_simulator` is the door for tests. Paths:
-POST /v1/chat/completions, /v1/messages, /v1/embeddings; GET /v1/models, /control, /log, /stats; POST /reset.
+`Simulator` owns the listening socket, the defaults and the call log; `run_simulator` is the door for tests. Provider
+paths stand in `paths.py`. Besides: GET /v1/models, /v1beta/models, /control, /log, /stats; POST /reset, and POST /token,
+an OAuth token endpoint as service accounts use it.
 """
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, parse_qsl
 
 import msgspec
 
-from bench.simulator import dialects
-from bench.simulator.behaviour import Behaviour, UnknownVerb, layered, typed, with_fault
+from bench.simulator.behaviour import Behaviour, UnknownVerb, layered, typed, with_fault, without_directives
+from bench.simulator.dialects import CREATED, Dialect, Fault, encode
+from bench.simulator.google import Gemini, claims, token_body
+from bench.simulator.head import Head
+from bench.simulator.limits import Limits, Standing
 from bench.simulator.log import Call, CallLog
-from bench.simulator.player import Answer, answer_chat, write_at_once, write_slowly
+from bench.simulator.paths import Where, find, read
+from bench.simulator.player import Answer, plan, write_at_once, write_slowly
+from bench.simulator.requests import Asked, Unfit
 
-_chat_decoder = msgspec.json.Decoder(dialects.ChatRequest)
-_embeddings_decoder = msgspec.json.Decoder(dialects.EmbeddingsRequest)
-_OPENAI = dialects.OpenAi()
-_ANTHROPIC = dialects.Anthropic()
 _REASONS = {200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found", 429: b"Too Many Requests"}
+_PLAIN_BEHAVIOUR = Behaviour()
 MAX_HEAD_BYTES = 64 * 1024
 
 
@@ -33,8 +37,15 @@ class Simulator:
     """One pretend provider on one port."""
 
     def __init__(
-        self, defaults: Behaviour | None = None, *, log_file: Path | None = None, log_limit: int = 200_000
+        self,
+        defaults: Behaviour | None = None,
+        *,
+        log_file: Path | None = None,
+        log_limit: int = 200_000,
+        name: str = "",
     ) -> None:
+        self.name = name
+        """Directives `[[sim@name:…]]` are for this one."""
         self.initial = defaults or Behaviour()
         self.defaults = self.initial
         self.log = CallLog(log_file, limit=log_limit)
@@ -43,6 +54,11 @@ class Simulator:
         self.connections_seen = 0
         self.seen: dict[str, int] = {}
         """How often a last user message came while faults are drawn: the n-th try has its own draw."""
+        self.limits = Limits()
+        self.tokens: dict[str, float] = {}
+        """Access tokens that `/token` gave out, with their ends on `time.monotonic`."""
+        self.token_requests: list[dict[str, Any]] = []
+        """What each asked for: the claims of its assertion, or its form fields."""
         self.port = 0
         self.host = "127.0.0.1"
         self._server: asyncio.Server | None = None
@@ -56,6 +72,16 @@ class Simulator:
     def base_url(self) -> str:
         """`http://host:port/v1`, the base URL of the OpenAI dialect."""
         return f"{self.origin}/v1"
+
+    @property
+    def gemini_url(self) -> str:
+        """`http://host:port/v1beta`, the base URL of the Gemini API."""
+        return f"{self.origin}/v1beta"
+
+    @property
+    def token_url(self) -> str:
+        """The OAuth token endpoint, a service account's `token_uri`."""
+        return f"{self.origin}/token"
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 takes any free one. Raises OSError."""
@@ -85,6 +111,8 @@ class Simulator:
         """Forget the calls and go back to the defaults of the start."""
         self.log.reset()
         self.seen.clear()
+        self.limits.clear()
+        self.token_requests.clear()
         self.defaults = self.initial
 
     def stats(self) -> dict[str, Any]:
@@ -96,6 +124,7 @@ class Simulator:
             "ended": self.log.ends,
             "connections": len(self.connections),
             "connections_seen": self.connections_seen,
+            "token_requests": len(self.token_requests),
             "cpu_s": time.process_time(),
         }
 
@@ -145,8 +174,8 @@ class _Connection(asyncio.Protocol):
                 if len(self.buffer) > MAX_HEAD_BYTES:
                     self.transport.abort()
                 return
-            head = self.buffer[: end + 2]
-            length = int(_header(head, b"\r\ncontent-length:") or "0")
+            head = Head(self.buffer[: end + 2])
+            length = int(head.get(b"\r\ncontent-length:") or "0")
             total = end + 4 + length
             if len(self.buffer) < total:
                 return
@@ -154,34 +183,33 @@ class _Connection(asyncio.Protocol):
             self.buffer = self.buffer[total:]
             self._serve(head, body)
 
-    def _serve(self, head: bytes, body: bytes) -> None:
-        method, _, rest = head.partition(b" ")
-        target = rest[: rest.find(b" ")].decode("latin-1")
+    def _serve(self, head: Head, body: bytes) -> None:
+        method, target = head.method, head.target
         path, _, query = target.partition("?")
-        path = path.removeprefix("/v1")
-        if method == b"POST" and path == "/chat/completions":
-            self._chat(_OPENAI, target, head, body)
-        elif method == b"POST" and path == "/messages":
-            self._chat(_ANTHROPIC, target, head, body)
-        elif method == b"POST" and path == "/embeddings":
-            self._embeddings(target, head, body)
+        where = find(path, query) if method == b"POST" else None
+        if where is not None:
+            self._provider(where, head, body)
+        elif method == b"POST" and path == "/token":
+            self._later(self._token(body))
         else:
             self._respond(*self._plain(method, path, query))
 
     def _plain(self, method: bytes, path: str, query: str) -> tuple[int, bytes]:
         """Status and body of everything that is no provider call."""
         simulator = self.simulator
-        encode = msgspec.json.encode
         match method, path:
-            case b"GET", "/models":
-                model = {"id": "sim", "object": "model", "created": dialects.CREATED, "owned_by": "simulator"}
-                return 200, encode({"object": "list", "data": [model]})
+            case b"GET", ("/models" | "/v1/models" | "/openai/v1/models"):
+                model = {"id": "sim", "object": "model", "created": CREATED, "owned_by": "simulator"}
+                anthropic = {"type": "model", "display_name": "Simulator", "created_at": "2026-01-01T00:00:00Z"}
+                return 200, encode({"object": "list", "data": [{**model, **anthropic}], "has_more": False})
+            case b"GET", "/v1beta/models":
+                return 200, encode({"models": [{"name": "models/sim", "displayName": "Simulator"}]})
             case ((b"GET" | b"POST"), "/control"):
                 try:
-                    pairs = [typed(name, value) for name, value in parse_qsl(query) if name != "reset"]
+                    pairs = [typed(name, value) for name, value in parse_qsl(query) if name != "restore"]
                 except UnknownVerb as error:
                     return 400, encode({"error": {"message": str(error)}})
-                if "reset=" in query:
+                if "restore=" in query:
                     simulator.defaults = simulator.initial
                 simulator.set(**dict(pairs))
                 return 200, encode(asdict(simulator.defaults))
@@ -201,81 +229,99 @@ class _Connection(asyncio.Protocol):
             % (status, _REASONS.get(status, b"Error"), len(body), headers, body)
         )
 
-    def _arrive(self, target: str, head: bytes, model: str) -> Call:
+    async def _token(self, body: bytes) -> None:
+        """An OAuth token endpoint: takes any assertion and gives a token out, as the verbs say."""
+        simulator = self.simulator
+        behaviour = simulator.defaults
+        fields = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+        simulator.token_requests.append(claims(fields.get("assertion", "")) or fields)
+        n = len(simulator.token_requests)
+        if behaviour.token_latency:
+            await asyncio.sleep(behaviour.token_latency / 1000)
+        if behaviour.token_status != 200:
+            refusal = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
+            self._respond(behaviour.token_status, encode(refusal))
+            return
+        token, answer = token_body(n, behaviour.token_life)
+        simulator.tokens[token] = time.monotonic() + behaviour.token_life
+        self._respond(200, answer)
+
+    def _arrive(self, head: Head, model: str) -> Call:
         call = Call(
             n=0,
-            path=target,
+            path=head.target,
             at=time.time(),
             at_mono_ns=time.monotonic_ns(),
             model=model,
-            call_id=_header(head, b"\r\nx-chatwright-call-id:") or None,
+            call_id=head.get(b"\r\nx-chatwright-call-id:") or None,
+            key=head.key()[-4:],
         )
         self.simulator.log.arrived(call)
         return call
 
-    def _chat(self, dialect: dialects.Dialect, target: str, head: bytes, body: bytes) -> None:
+    def _provider(self, where: Where, head: Head, body: bytes) -> None:
+        """One provider call, from the bytes of its body to the answer on its way."""
         try:
-            request = _chat_decoder.decode(body)
-        except msgspec.DecodeError as error:
-            self._bad_request(dialect, target, head, f"We could not parse the JSON body of your request: {error}")
+            asked = read(where, head, body)
+        except (msgspec.DecodeError, Unfit) as error:
+            call = self._arrive(head, where.model)
+            message = (
+                str(error) if isinstance(error, Unfit) else f"We could not parse the JSON body of your request: {error}"
+            )
+            self._end_with_error(where.dialect, call, message)
             return
-        call = self._arrive(target, head, request.model)
-        last = ""
-        characters = 0
-        for message in request.messages:
-            text = dialects.text_of(message)
-            characters += len(text)
-            if message.role == "user":
-                last = text
-        call.stream = bool(request.stream)
-        call.sha256 = sha256(last.encode("utf-8", "surrogatepass")).hexdigest()
-        call.head = last[:80]
+        call = self._arrive(head, asked.model)
+        call.stream = asked.stream
+        call.sha256 = sha256(asked.last.encode("utf-8", "surrogatepass")).hexdigest()
+        call.head = asked.last[:80]
+        call.chunks_sent = len(asked.texts)
         try:
-            behaviour, last = self._behaviour(head, request.model, last, call)
-        except UnknownVerb as error:
-            self._end_with_error(dialect, call, 400, f"simulator: {error}")
+            behaviour = self._behaviour(head, asked, call)
+        except (UnknownVerb, ValueError) as error:
+            self._end_with_error(where.dialect, call, f"simulator: {error}")
             return
-        call.input_tokens = behaviour.input_tokens if behaviour.input_tokens >= 0 else max(1, characters // 4)
-        usage = not behaviour.no_usage and bool(request.stream_options and request.stream_options.include_usage)
-        key = _key(head) if behaviour.require_key else ""
-        answer = answer_chat(dialect, request, call, behaviour, last=last, usage=usage, key=key)
+        call.input_tokens = behaviour.input_tokens if behaviour.input_tokens >= 0 else max(1, asked.characters // 4)
+        refusal, requests_left, tokens_left = self._admit(where.dialect, call, behaviour, head)
+        answer = plan(
+            where.dialect(call, behaviour),
+            asked,
+            call,
+            behaviour,
+            kind=where.kind,
+            refusal=refusal,
+            requests=requests_left,
+            tokens=tokens_left,
+        )
+        if behaviour.tpm and answer.plain:
+            self.simulator.limits.spend(head.key(), call.output_tokens)
         self._give(answer)
 
-    def _embeddings(self, target: str, head: bytes, body: bytes) -> None:
-        try:
-            request = _embeddings_decoder.decode(body)
-        except msgspec.DecodeError as error:
-            self._bad_request(_OPENAI, target, head, f"We could not parse the JSON body of your request: {error}")
-            return
-        call = self._arrive(target, head, request.model)
-        inputs = [request.input] if isinstance(request.input, str) else request.input
-        last = inputs[-1] if inputs else ""
-        call.sha256 = sha256(last.encode("utf-8", "surrogatepass")).hexdigest()
-        call.head = last[:80]
-        call.chunks_sent = len(inputs)
-        try:
-            behaviour, _ = self._behaviour(head, request.model, last, call)
-        except UnknownVerb as error:
-            self._end_with_error(_OPENAI, call, 400, f"simulator: {error}")
-            return
-        call.input_tokens = max(1, sum(map(len, inputs)) // 4)
-        answer = answer_chat(_OPENAI, dialects.ChatRequest(), call, behaviour, last=last, usage=False, key=_key(head))
-        if call.status == 200 and answer.plain:
-            answer.body = dialects.embeddings_body(request, call, behaviour)
-        call.text = ""
-        self._give(answer)
+    def _admit(
+        self, dialect: type[Dialect], call: Call, behaviour: Behaviour, head: Head
+    ) -> tuple[Fault | None, Standing | None, Standing | None]:
+        """What key and limits say: (a fault or None, what is left of requests, of tokens)."""
+        if behaviour.require_key and head.key() != behaviour.require_key:
+            return Fault(401, "auth"), None, None
+        if behaviour.key_ok and not any(end and head.key().endswith(end) for end in behaviour.key_ok.split("+")):
+            return Fault(401, "auth"), None, None
+        token_ends = self.simulator.tokens.get(head.key(), 0.0) if behaviour.need_token else math.inf
+        if issubclass(dialect, Gemini) and token_ends < time.monotonic():
+            return Fault(401, "auth"), None, None
+        if not (behaviour.rpm or behaviour.tpm or behaviour.limit_headers):
+            return None, None, None
+        wait_s, requests_left, tokens_left = self.simulator.limits.take(
+            head.key(), behaviour, call.input_tokens, time.monotonic()
+        )
+        fault = Fault(429, "rate", wait=str(max(1, math.ceil(wait_s)))) if wait_s else None
+        return fault, requests_left, tokens_left
 
-    def _behaviour(self, head: bytes, model: str, last: str, call: Call) -> tuple[Behaviour, str]:
-        """The layered behaviour of one request and its last user message without the directive."""
-        header = _header(head, b"\r\nx-sim:")
-        of_model = model[4:] if model.startswith("sim:") else ""
+    def _behaviour(self, head: Head, asked: Asked, call: Call) -> Behaviour:
+        """The layered behaviour of one request; takes the directives out of its last message."""
+        header = head.get(b"\r\nx-sim:")
+        of_model = asked.model[4:] if asked.model.startswith("sim:") else ""
         of_message = ""
-        start = last.find("[[sim:")
-        if start >= 0:
-            end = last.find("]]", start)
-            if end > 0:
-                of_message = last[start + 6 : end]
-                last = (last[:start] + last[end + 2 :]).strip()
+        if "[[sim" in asked.last:
+            of_message, asked.last = without_directives(asked.last, self.simulator.name)
         behaviour = self.simulator.defaults
         if header or of_model or of_message:
             behaviour = layered(behaviour, header, of_model, of_message)
@@ -284,14 +330,12 @@ class _Connection(asyncio.Protocol):
             seen[call.sha256] = nth = seen.get(call.sha256, 0) + 1
             draw = sha256(f"{behaviour.seed}:{call.sha256}:{nth}".encode()).digest()
             behaviour, call.fault = with_fault(behaviour, int.from_bytes(draw[:8], "big"))
-        return behaviour, last
+        return behaviour
 
-    def _bad_request(self, dialect: dialects.Dialect, target: str, head: bytes, message: str) -> None:
-        self._end_with_error(dialect, self._arrive(target, head, ""), 400, message)
-
-    def _end_with_error(self, dialect: dialects.Dialect, call: Call, status: int, message: str) -> None:
-        call.status = status
-        self._respond(status, dialect.error(call, status, "invalid_request_error", "", message))
+    def _end_with_error(self, dialect: type[Dialect], call: Call, message: str) -> None:
+        failed = dialect(call, _PLAIN_BEHAVIOUR).failed(Fault(400, "invalid", message))
+        call.status = failed.status
+        self._respond(failed.status, failed.body, failed.headers)
         self.simulator.log.ended(call, "error")
 
     def _give(self, answer: Answer) -> None:
@@ -303,39 +347,30 @@ class _Connection(asyncio.Protocol):
             return
         self.call = call
         self.simulator.log.write(call)
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._play(answer), name=f"simulator call {call.n}")
+        self._later(self._play(answer))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Answer from a task of this connection; further requests on it wait until it is done."""
+        task = asyncio.get_running_loop().create_task(self._then_go_on(work), name="simulator answer")
         self.running = task
         self.simulator.tasks.add(task)
         task.add_done_callback(self.simulator.tasks.discard)
 
-    async def _play(self, answer: Answer) -> None:
-        how = await write_slowly(self.transport, self.writable, answer)
-        self.simulator.log.ended(answer.call, how)
+    async def _then_go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        await work
         self.running = self.call = None
         if self.buffer:
             self.data_received(b"")
 
-
-def _header(head: bytes, name: bytes) -> str:
-    """The value of a header, or "". `name` is lower case, with the line break before it and the colon."""
-    at = head.lower().find(name)
-    if at < 0:
-        return ""
-    start = at + len(name)
-    return head[start : head.index(b"\r\n", start)].strip().decode("utf-8", "replace")
-
-
-def _key(head: bytes) -> str:
-    """The caller's key, of either dialect."""
-    bearer = _header(head, b"\r\nauthorization:")
-    return bearer.removeprefix("Bearer ") if bearer else _header(head, b"\r\nx-api-key:")
+    async def _play(self, answer: Answer) -> None:
+        how = await write_slowly(self.transport, self.writable, answer)
+        self.simulator.log.ended(answer.call, how)
 
 
 @contextlib.asynccontextmanager
-async def run_simulator(*, log_file: Path | None = None, **verbs: Any) -> AsyncGenerator[Simulator]:
+async def run_simulator(*, log_file: Path | None = None, name: str = "", **verbs: Any) -> AsyncGenerator[Simulator]:
     """A simulator in this event loop, on a free loopback port, with `verbs` as defaults."""
-    simulator = Simulator(Behaviour(**verbs), log_file=log_file)
+    simulator = Simulator(Behaviour(**verbs), log_file=log_file, name=name)
     await simulator.start()
     try:
         yield simulator

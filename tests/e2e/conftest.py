@@ -145,7 +145,18 @@ class Live:
 
 def clean_environment(**more: str) -> dict[str, str]:
     """This environment without anything that would configure chatwright."""
-    ours = ("CHATWRIGHT_", "OPENAI_", "ANTHROPIC_", "GOOGLE_", "VERTEX_", "DATABASE_URL", "REDIS_URL", "S3_URL")
+    ours = (
+        "CHATWRIGHT_",
+        "OPENAI_",
+        "ANTHROPIC_",
+        "GOOGLE_",
+        "VERTEX_",
+        "GEMINI_",
+        "AZURE_",
+        "DATABASE_URL",
+        "REDIS_URL",
+        "S3_URL",
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, **more}
 
@@ -234,7 +245,9 @@ def _simulator() -> Generator[str]:
 @pytest.fixture(scope="session")
 def live() -> Generator[Live]:
     with _simulator() as simulator_url, short_folder() as data_dir:
-        running = start_up(data_dir, env=clean_environment(OPENAI_BASE_URL=f"{simulator_url}/v1"))
+        running = start_up(
+            data_dir, env=clean_environment(OPENAI_BASE_URL=f"{simulator_url}/v1", CHATWRIGHT_UNKNOWN_PRICES="flag")
+        )
         try:
             running.simulator_url = simulator_url
             running.llm_chatbot = LLM_CHATBOT

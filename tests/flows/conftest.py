@@ -10,8 +10,8 @@ import pytest
 from bench.simulator import Simulator, run_simulator
 from chatwright.adapters.queue import QUEUES, Consumer
 from chatwright.app.addresses import Addresses
+from chatwright.app.options import Settings
 from chatwright.app.services import open_services
-from chatwright.app.settings import Settings
 from chatwright.domain.chatbot import Chatbot, ProviderLink
 from chatwright.domain.scope import Scope
 from chatwright.entrypoints.worker import Worker
@@ -33,7 +33,14 @@ OpenApp = Callable[[], AbstractAsyncContextManager[Services]]
 @pytest.fixture
 def open_app(database_url: str, valkey_url: str, simulator: Simulator) -> OpenApp:
     """Opens one more process's worth of services on this test's servers."""
-    settings = Settings(openai_base_url=simulator.base_url, openai_api_key="sk-test", relevance_threshold=0.5)
+    settings = Settings(
+        openai_base_url=simulator.base_url,
+        openai_api_key="sk-test",
+        anthropic_base_url=simulator.base_url.removesuffix("/v1"),
+        anthropic_api_key="sk-ant-test",
+        relevance_threshold=0.5,
+        unknown_prices="flag",  # the simulator's behaviour stands in its models' names
+    )
     addresses = Addresses(database_url=database_url, redis_url=valkey_url)
 
     def opener() -> AbstractAsyncContextManager[Services]:

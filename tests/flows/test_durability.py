@@ -21,8 +21,8 @@ import pytest
 from bench.simulator import Simulator
 from chatwright.adapters.queue import QUEUES, QueueAdmin, QueuedJob, QueueName
 from chatwright.app.addresses import Addresses
+from chatwright.app.options import Settings
 from chatwright.app.services import open_services
-from chatwright.app.settings import Settings
 from chatwright.domain import events
 from chatwright.domain.chatbot import ProviderLink
 from chatwright.domain.errors import ChatwrightError, DeadlineExceeded, LostLock, Unavailable

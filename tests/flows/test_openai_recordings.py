@@ -1,102 +1,57 @@
-"""Every recorded chat completion, served again in pieces and read by the wire format.
+"""Every chat completion and embeddings answer of `recorded`, served again in pieces and read by the wire format.
 
 Three readings must agree: ours at any cut, a plain one written here, and the official SDK's where it can read the
-recording at all. The recordings are shared data outside the repository (`CHATWRIGHT_SHARED`, default `../shared`).
+recording at all; genai-prices is asked about the usage. The Responses API has `test_responses_recordings.py`.
 """
 
 import asyncio
+import base64
 import json
-import os
-import random
+import struct
 import warnings
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.simulator.replay import Replay, cut_every, run_replay
+from bench.simulator.replay import cut_every
 from chatwright.adapters.providers.base import join
-from chatwright.adapters.providers.http import open_http
 from chatwright.adapters.providers.openai_chat import OpenAiChat
 from chatwright.adapters.providers.openai_reading import ChatReader
-from chatwright.adapters.providers.sse import SseParser
 from chatwright.domain.errors import (
-    ContextTooLong,
+    AuthenticationError,
+    ContentFilterError,
+    ContextLengthError,
     CutStream,
-    ProviderAuthenticationFailed,
     ProviderError,
-    ProviderRateLimited,
+    RateLimitError,
 )
-from chatwright.domain.providers import Completion, Delta, Prompt, Route, Turn, Usage
-
-SHARED = Path(os.environ.get("CHATWRIGHT_SHARED", Path(__file__).parents[2].parent / "shared"))
-RECORDINGS = SHARED / "fixtures" / "providers"
-pytestmark = pytest.mark.skipif(
-    not RECORDINGS.is_dir(),
-    reason=f"NO PROVIDER RECORDINGS at {RECORDINGS}: the wire format is not checked against them",
+from chatwright.domain.providers import Usage
+from tests.flows.recorded import (
+    KEY,
+    PROMPT,
+    RECORDINGS,
+    WRITTEN_HERE,
+    Reading,
+    Recording,
+    byte_by_byte,
+    load,
+    needs_recordings,
+    ours,
+    recordings,
+    serving,
+    streamed,
+    ways_to_cut,
 )
-KEY = "sk-test-0123456789abcdef"
-PROMPT = Prompt(turns=[Turn("user", "Say something about the weather over Königsberg.")])
 
-
-@dataclass(frozen=True)
-class Recording:
-    id: str
-    kind: str
-    provider: str
-    status: int
-    headers: dict[str, str]
-    body: str
-    api: str
-
-    @property
-    def streamed(self) -> bool:
-        return self.body.lstrip().startswith(("data:", ":", "event:"))
-
-
-@cache
-def recordings(api: str = "chat.completions") -> tuple[Recording, ...]:
-    found: list[Recording] = []
-    for path in sorted(RECORDINGS.glob("*/*.json")):
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["api"] == api:
-            answer = data["response"]
-            found.append(
-                Recording(
-                    data["id"], data["kind"], data["provider"], answer["status"], answer["headers"], answer["body"], api
-                )
-            )
-    return tuple(found)
-
-
-GOOD = [r for r in recordings() if not r.kind.startswith("err")] if RECORDINGS.is_dir() else []
-BAD = [r for r in recordings() if r.kind.startswith("err")] if RECORDINGS.is_dir() else []
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What an answer says, by any reader."""
-
-    text: str
-    finish: str | None
-    usage: tuple[int, int, int, int] | None
-    calls: tuple[tuple[str, str, str], ...]
+GOOD = [r for r in recordings("chat.completions") if r.good]
+BAD = [r for r in recordings("chat.completions") if not r.good]
 
 
 def plainly(recording: Recording) -> Reading:
     """The independent reading: whole body, standard json, nothing shared with the wire format."""
-    if recording.streamed:
-        lines = recording.body.replace("\r\n", "\n").split("\n")
-        objects = [json.loads(line[5:]) for line in lines if line.startswith("data:") and "[DONE]" not in line]
-    else:
-        objects = [json.loads(recording.body)]
     text, finish, usage = "", None, None
     calls: dict[int, list[str]] = {}
-    for item in objects:
+    for item in recording.events:
         usage = item.get("usage") or (item.get("x_groq") or {}).get("usage") or usage
         for choice in item.get("choices") or []:
             if choice.get("index", 0) != 0:
@@ -125,60 +80,51 @@ def plainly(recording: Recording) -> Reading:
     return Reading(text, finish, counts, tuple((a, b, c) for _, (a, b, c) in sorted(calls.items())))
 
 
-def ours(completion: Completion) -> Reading:
-    usage = completion.usage
-    calls: list[tuple[str, str, str]] = []
-    for call in completion.tool_calls or []:
-        inner = call.get("function") or call.get("custom") or {}
-        calls.append((call["id"], inner["name"], inner.get("arguments") or inner.get("input") or ""))
-    return Reading(
-        completion.text,
-        completion.finish.value,
-        (usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens) if usage else None,
-        tuple(calls),
-    )
+READ_ELSEWHERE = {
+    "responses",
+    "messages",
+    "generateContent",
+    "streamGenerateContent",
+    "batchEmbedContents",
+    "embedContent",
+    "predict",
+}
+"""APIs with tests of their own beside this file."""
+NOT_CALLED = {
+    "completions": "completions of a bare text, replaced by chat completions everywhere",
+    "models": "lists of models: the catalogue comes from elsewhere",
+    "moderations": "no part of an answer",
+    "countTokens": "tokens are estimated, never asked for",
+    "count_tokens": "tokens are estimated, never asked for",
+    "/api/chat": "Ollama's own dialect: it speaks chat completions as well",
+    "/api/generate": "Ollama's own dialect: it speaks chat completions as well",
+}
+"""APIs that no wire format calls, and why."""
 
 
-@asynccontextmanager
-async def serving() -> AsyncGenerator[tuple[Replay, OpenAiChat, Route]]:
-    async with open_http() as clients, run_replay() as replay:
-        yield replay, OpenAiChat(clients), Route(provider="openai", model="m", base_url=replay.base_url, api_key=KEY)
+def test_every_exchange_is_read_by_a_test_or_left_out_by_name() -> None:
+    paths = [*WRITTEN_HERE.glob("*.json"), *RECORDINGS.glob("*/*.json")]
+    apis = {json.loads(path.read_text(encoding="utf-8"))["api"] for path in paths}
+    assert {"chat.completions", "embeddings", "responses"} <= apis
+    assert apis <= {"chat.completions", "embeddings"} | READ_ELSEWHERE | set(NOT_CALLED)
 
 
-async def streamed(wire: OpenAiChat, route: Route) -> list[Delta]:
-    async with aclosing(wire.stream(route, PROMPT)) as stream:
-        return [delta async for delta in stream]
-
-
-def load(replay: Replay, recording: Recording, pieces: Sequence[bytes]) -> None:
-    replay.status, replay.headers, replay.pieces = recording.status, recording.headers, pieces
-
-
+@needs_recordings
 def test_there_are_recordings_of_every_sort() -> None:
-    assert len(GOOD) >= 100
-    assert len(BAD) >= 30
-    assert sum(r.streamed for r in GOOD) >= 40
-    assert {"openai", "azure-openai", "local", "groq", "mistral", "deepseek", "openrouter"} <= {
-        r.provider for r in GOOD
-    }
+    assert len(GOOD) >= 110
+    assert len(BAD) >= 40
+    assert sum(r.streamed for r in GOOD) >= 45
+    assert {"azure-openai", "cerebras", "deepseek", "gemini", "groq", "huggingface", "local", "mistral", "openai",
+            "openrouter", "perplexity", "together", "zai"} <= {r.provider for r in GOOD}  # fmt: skip
 
 
 def test_every_good_recording_reads_the_same_at_any_cut() -> None:
-    rng = random.Random(7)
-
     async def check() -> None:
-        async with serving() as (replay, wire, route):
+        async with serving(OpenAiChat, "openai") as (replay, wire, route):
             for recording in GOOD:
                 body = recording.body.encode()
                 expected = plainly(recording)
-                ways = [[body], cut_every(body, 1000)]
-                if len(body) <= 2000:
-                    ways.append(cut_every(body, 1))
-                if len(body) <= 8000:
-                    ways.append(cut_every(body, 7))
-                edges = sorted(rng.sample(range(1, len(body)), min(60, len(body) - 1)))
-                ways.append([body[a:b] for a, b in zip([0, *edges], [*edges, len(body)], strict=True)])
-                for pieces in ways:
+                for pieces in ways_to_cut(body):
                     load(replay, recording, pieces)
                     deltas = await streamed(wire, route)
                     assert ours(join(deltas)) == expected, recording.id
@@ -191,18 +137,13 @@ def test_every_good_recording_reads_the_same_at_any_cut() -> None:
 
 def test_every_streamed_recording_reads_the_same_byte_by_byte() -> None:
     for recording in (r for r in GOOD if r.streamed):
-        body = recording.body.encode()
-        parser, reader = SseParser(), ChatReader()
-        deltas: list[Delta | None] = []
-        for i in range(len(body)):
-            deltas += [reader.read(event.data, event.name) for event in parser.feed(body[i : i + 1])]
-        deltas += [reader.read(event.data, event.name) for event in parser.finish()]
-        assert ours(join([d for d in [*deltas, reader.last()] if d])) == plainly(recording), recording.id
+        deltas = byte_by_byte(recording.body.encode(), ChatReader())
+        assert ours(join(deltas)) == plainly(recording), recording.id
 
 
 def test_every_streamed_recording_is_a_cut_stream_when_it_ends_early() -> None:
     async def check() -> None:
-        async with serving() as (replay, wire, route):
+        async with serving(OpenAiChat, "openai") as (replay, wire, route):
             for recording in (r for r in GOOD if r.streamed):
                 body = recording.body.encode()
                 marker = body.find(b'"finish_reason":"')
@@ -217,13 +158,14 @@ def test_every_streamed_recording_is_a_cut_stream_when_it_ends_early() -> None:
     asyncio.run(check())
 
 
+@needs_recordings
 def test_the_official_sdk_reads_the_same() -> None:
     openai = pytest.importorskip("openai")
     compared = 0
 
     async def check() -> None:
         nonlocal compared
-        async with serving() as (replay, wire, route):
+        async with serving(OpenAiChat, "openai") as (replay, wire, route):
             sdk = openai.AsyncOpenAI(base_url=route.base_url, api_key=KEY, max_retries=0)
             async with sdk:
                 for recording in GOOD:
@@ -235,8 +177,8 @@ def test_the_official_sdk_reads_the_same() -> None:
                     if theirs is None:
                         continue
                     compared += 1
-                    text, finish, usage = theirs
-                    assert (mine.text, mine.finish) == (text, finish), recording.id
+                    text, finish, usage, calls = theirs
+                    assert (mine.text, mine.finish, mine.calls) == (text, finish, calls), recording.id
                     if usage is not None:
                         assert mine.usage is not None
                         assert (mine.usage[0], mine.usage[2]) == usage, recording.id
@@ -245,19 +187,32 @@ def test_the_official_sdk_reads_the_same() -> None:
     assert compared >= 90
 
 
-async def by_sdk(sdk: Any, *, streamed: bool) -> tuple[str, str | None, tuple[int, int] | None] | None:
-    """Text, finish and usage by the SDK; None where its types do not fit the recording (Mistral's lists of parts)."""
+async def by_sdk(
+    sdk: Any, *, streamed: bool
+) -> tuple[str, str | None, tuple[int, int] | None, tuple[tuple[str, str, str], ...]] | None:
+    """Text, finish, usage, calls by the SDK; None where its types do not fit the recording (Mistral's lists of parts)."""
     messages = [{"role": "user", "content": "x"}]
     text, finish, usage = "", None, None
+    calls: dict[int, list[str]] = {}
+
+    def take(found: Any, place: int) -> None:
+        inner = found.function if getattr(found, "function", None) else found.custom
+        held = calls.setdefault(place, ["", "", ""])
+        held[0] = found.id or held[0]
+        held[1] = inner.name or held[1]
+        held[2] += getattr(inner, "arguments", None) or getattr(inner, "input", None) or ""
+
     if not streamed:
         answer = await sdk.chat.completions.create(model="m", messages=messages)
         if not hasattr(answer, "choices"):
             return None  # without a content type the SDK gives the body as text
-        content = answer.choices[0].message.content
+        message = answer.choices[0].message
         finish, usage = answer.choices[0].finish_reason, answer.usage
-        if isinstance(content, list):
+        if isinstance(message.content, list):
             return None
-        text = content or ""
+        text = message.content or ""
+        for place, call in enumerate(message.tool_calls or ()):
+            take(call, place)
     else:
         async with await sdk.chat.completions.create(model="m", messages=messages, stream=True) as stream:
             async for chunk in stream:
@@ -268,21 +223,44 @@ async def by_sdk(sdk: Any, *, streamed: bool) -> tuple[str, str | None, tuple[in
                             return None
                         text += choice.delta.content or ""
                         finish = choice.finish_reason or finish
-    return text, finish, (usage.prompt_tokens, usage.completion_tokens) if usage else None
+                        for place, call in enumerate(choice.delta.tool_calls or ()):
+                            take(call, place if call.index is None else call.index)
+    counts = (usage.prompt_tokens, usage.completion_tokens) if usage else None
+    return text, finish, counts, tuple((a, b, c) for _, (a, b, c) in sorted(calls.items()))
+
+
+@needs_recordings
+def test_genai_prices_reads_the_same_usage() -> None:
+    prices = pytest.importorskip("genai_prices")
+    compared = 0
+    for recording in GOOD:
+        mine = plainly(recording)
+        with_usage = [event for event in recording.events if event.get("usage")]
+        if mine.usage is None or not with_usage:
+            continue
+        # Its model is one that the library knows: the shape of the usage is what is asked about.
+        answer = {**with_usage[-1], "model": "gpt-4.1"}
+        usage = prices.extract_usage(answer, provider_id="openai", api_flavor="chat").usage
+        assert ((usage.input_tokens or 0), (usage.output_tokens or 0)) == (mine.usage[0], mine.usage[2]), recording.id
+        if "prompt_cache_hit_tokens" not in with_usage[-1]["usage"]:  # DeepSeek's older place, unknown to it
+            assert (usage.cache_read_tokens or 0) == mine.usage[1], recording.id
+        compared += 1
+    assert compared >= 85
 
 
 EXPECTED: dict[str, type[ProviderError]] = {
-    "err-auth": ProviderAuthenticationFailed,
-    "err-context-length": ContextTooLong,
-    "err-rate-limit": ProviderRateLimited,
+    "err-auth": AuthenticationError,
+    "err-context-length": ContextLengthError,
+    "err-rate-limit": RateLimitError,
     "err-truncated-stream": CutStream,
+    "err-content-filter": ContentFilterError,
 }
 NOT_RETRIABLE = {"err-quota": "quota", "err-model-not-found": "model_not_found", "err-invalid-request": "refused"}
 
 
 def test_every_recorded_error_becomes_the_exception_of_the_table() -> None:
     async def check() -> None:
-        async with serving() as (replay, wire, route):
+        async with serving(OpenAiChat, "openai") as (replay, wire, route):
             for recording in BAD:
                 body = recording.body.encode()
                 for pieces in ([body], cut_every(body, 7)):
@@ -314,13 +292,14 @@ def check_error(recording: Recording, error: ProviderError) -> None:
     assert KEY not in error.message
 
 
+@needs_recordings
 def test_the_wait_that_a_rate_limit_asks_for_is_the_larger_of_its_headers() -> None:
     async def check() -> None:
         waits: dict[str, float | None] = {}
-        async with serving() as (replay, wire, route):
+        async with serving(OpenAiChat, "openai") as (replay, wire, route):
             for recording in (r for r in BAD if r.kind == "err-rate-limit"):
                 load(replay, recording, [recording.body.encode()])
-                with pytest.raises(ProviderRateLimited) as caught:
+                with pytest.raises(RateLimitError) as caught:
                     await wire.complete(route, PROMPT)
                 waits[recording.provider] = caught.value.retry_after_s
         assert waits == {"azure-openai": 1.0, "openai": 3.0, "openrouter": None}
@@ -328,22 +307,49 @@ def test_the_wait_that_a_rate_limit_asks_for_is_the_larger_of_its_headers() -> N
     asyncio.run(check())
 
 
-def test_recorded_embeddings_as_numbers_are_read() -> None:
-    async def check() -> int:
-        read = 0
-        async with serving() as (replay, wire, route):
+def test_every_embeddings_answer_is_read() -> None:
+    async def check() -> None:
+        async with serving(OpenAiChat, "openai") as (replay, wire, route):
             for recording in recordings("embeddings"):
-                data = json.loads(recording.body)
-                load(replay, recording, [recording.body.encode()])
-                if recording.status != 200 or isinstance(data["data"][0]["embedding"], str):
-                    with pytest.raises(ProviderError):
-                        await wire.embed(route, ["x"])
-                    continue
-                texts = ["x"] * len(data["data"])
-                got = await wire.embed(route, texts)
-                assert got.vectors == [item["embedding"] for item in data["data"]], recording.id
-                assert got.usage == Usage(input_tokens=data["usage"]["prompt_tokens"]), recording.id
-                read += 1
-        return read
+                for pieces in ([recording.body.encode()], cut_every(recording.body.encode(), 7)):
+                    load(replay, recording, pieces)
+                    if not recording.good:
+                        with pytest.raises(ProviderError) as caught:
+                            await wire.embed(route, ["x"])
+                        assert caught.value.error_class == NOT_RETRIABLE[recording.kind]
+                        continue
+                    data = json.loads(recording.body)
+                    got = await wire.embed(route, ["x"] * len(data["data"]))
+                    wanted = sorted(data["data"], key=lambda item: item["index"])
+                    assert got.vectors == [numbers(item["embedding"], recording) for item in wanted], recording.id
+                    assert got.usage == Usage(input_tokens=data["usage"]["prompt_tokens"]), recording.id
 
-    assert asyncio.run(check()) >= 3
+    asyncio.run(check())
+
+
+def numbers(vector: list[float] | str, recording: Recording) -> list[float]:
+    """The vector by its provider's documentation: base64 of 32-bit floats, Perplexity's of signed bytes."""
+    if not isinstance(vector, str):
+        return vector
+    raw = base64.b64decode(vector)
+    if recording.provider == "perplexity":
+        return [float(number) for number in struct.unpack(f"{len(raw)}b", raw)]
+    return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+
+
+@needs_recordings
+def test_the_vectors_as_base64_have_the_size_that_was_asked_for() -> None:
+    sizes: dict[str, int] = {}
+
+    async def check() -> None:
+        async with serving(OpenAiChat, "openai") as (replay, wire, route):
+            for recording in recordings("embeddings"):
+                wanted = (recording.request or {}).get("dimensions")
+                if recording.good and wanted and recording.provenance != "written-here":
+                    load(replay, recording)
+                    got = await wire.embed(route, ["x"] * len(json.loads(recording.body)["data"]))
+                    sizes[recording.provider] = len(got.vectors[0])
+                    assert sizes[recording.provider] == wanted
+
+    asyncio.run(check())
+    assert sizes == {"openai": 512, "openrouter": 768, "perplexity": 256}

@@ -1,6 +1,7 @@
 """The OpenAI-compatible wire format against servers that behave, and against servers that do not."""
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import AsyncGenerator
@@ -21,18 +22,19 @@ from chatwright.adapters.providers.base import join, join_tool_calls
 from chatwright.adapters.providers.failures import failed, failure_of, read_failure, retry_after_s, scrubbed
 from chatwright.adapters.providers.http import HttpClients, fetch_guarded, open_http
 from chatwright.adapters.providers.openai_chat import OpenAiChat
+from chatwright.adapters.providers.openai_reading import ChatReader
 from chatwright.domain.errors import (
+    AuthenticationError,
     BadRequest,
-    ContentFiltered,
-    ContextTooLong,
+    ContentFilterError,
+    ContextLengthError,
     CutStream,
     PayloadTooLarge,
-    ProviderAuthenticationFailed,
     ProviderError,
-    ProviderRateLimited,
+    RateLimitError,
     Unprocessable,
 )
-from chatwright.domain.providers import Delta, Finish, Prompt, Route, Turn, Usage
+from chatwright.domain.providers import Delta, Finish, Prompt, Route, StatedLimits, Turn, Usage, Window
 
 KEY = "sk-test-0123456789abcdef"
 
@@ -140,7 +142,7 @@ def test_a_key_with_a_line_break_is_refused_and_never_sent() -> None:
     async def check() -> None:
         async with simulated() as (sim, wire, route):
             for key in ("sk-1\r\nx-evil: 1", "schlüssel"):
-                with pytest.raises(ProviderAuthenticationFailed):
+                with pytest.raises(AuthenticationError):
                     await wire.complete(replace(route, api_key=key), ask())
             assert sim.calls() == []
 
@@ -166,20 +168,185 @@ def test_a_model_that_wants_the_other_name_of_max_tokens_is_asked_again_once_and
         ("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", 2, "max_tokens"),
         ("Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) is supported.", 2, "temperature"),
         ("Unrecognized request argument supplied: stream_options", 2, "stream_options"),
+        ("Unsupported parameter: 'stop' is not supported with this model.", 2, "stop"),
+        ("property 'top_p' is unsupported", 2, "top_p"),
+        ("Model grok-x does not support parameter presence_penalty.", 2, "presence_penalty"),
+        ('[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted"}]', 2, "seed"),
         ("max_tokens is too large: 999999. This model supports at most 4096 completion tokens", 1, None),
+        ("Invalid 'temperature': decimal above maximum value.", 1, None),
+        ("Tools are not supported with this model", 1, None),
         ("Invalid 'messages'", 1, None),
     ],
 )  # fmt: skip
 def test_a_refused_parameter_is_mended_at_most_once(message: str, requests: int, gone: str | None) -> None:
     async def check() -> None:
+        options = {"stop": ["."], "top_p": 0.5, "presence_penalty": 1, "seed": 3, "tools": [{}]}
         async with replayed(body=json.dumps({"error": {"message": message}}), status=400) as (server, wire, route):
-            with pytest.raises(ProviderError) as caught:
-                await read(wire, route, ask(max_tokens=5, temperature=0.2))
-            assert not caught.value.retriable
-            assert len(server.requests) == requests
-            if gone:
-                assert gone in json.loads(server.requests[0][1])
-                assert gone not in json.loads(server.requests[1][1])
+            for _ in range(2):
+                server.requests.clear()
+                with pytest.raises(ProviderError) as caught:
+                    await read(wire, route, ask(max_tokens=5, temperature=0.2, options=options))
+                assert not caught.value.retriable
+                # What did not help is not remembered: the second call begins as the first.
+                assert len(server.requests) == requests
+                if gone:
+                    assert gone in json.loads(server.requests[0][1])
+                    assert gone not in json.loads(server.requests[1][1])
+
+    asyncio.run(check())
+
+
+class Picky(list[tuple[bytes, bytes]]):
+    """Requests of a replay that refuses one after another of some fields, each in OpenAI's words."""
+
+    def __init__(self, server: Replay, *refused: str, status: int = 400, quirk: str = "not supported") -> None:
+        super().__init__()
+        self._server = server
+        self._refused = refused
+        self._status = status
+        self._quirk = quirk
+        self._good = server.pieces
+        server.requests = self
+
+    def append(self, item: tuple[bytes, bytes], /) -> None:
+        super().append(item)
+        sent = json.loads(item[1])
+        for name in self._refused:
+            if name in sent:
+                error = {"message": f"Unsupported parameter: '{name}' is {self._quirk}.", "param": name}
+                self._server.status, self._server.pieces = self._status, [json.dumps({"error": error}).encode()]
+                return
+        self._server.status, self._server.pieces = 200, self._good
+
+
+def test_up_to_three_refused_fields_are_learned_and_left_out_from_then_on() -> None:
+    async def check() -> None:
+        options = {"stop": ["."], "top_p": 0.5, "seed": 1}
+        prompt = ask(temperature=0.2, max_tokens=9, options=options)
+        async with replayed(chunk("hi", "stop"), "[DONE]") as (server, wire, route):
+            requests = Picky(server, "temperature", "top_p", "max_tokens")
+            for _ in range(2):
+                assert join(await read(wire, route, prompt)).text == "hi"
+            assert len(requests) == 5
+            sent = json.loads(requests[-1][1])
+            assert not {"temperature", "top_p", "max_tokens"} & set(sent)
+            assert (sent["stop"], sent["seed"], sent["max_completion_tokens"]) == (["."], 1, 9)
+        async with replayed(chunk("hi", "stop"), "[DONE]") as (server, wire, route):
+            requests = Picky(server, "temperature", "top_p", "max_tokens", "stop")
+            for sends in (4, 8):
+                with pytest.raises(ProviderError, match="stop"):
+                    await read(wire, route, prompt)
+                assert len(requests) == sends
+
+    asyncio.run(check())
+
+
+def test_a_server_that_knows_only_the_old_name_of_the_limit_is_given_it() -> None:
+    async def check() -> None:
+        async with replayed(chunk("hi", "stop"), "[DONE]") as (server, wire, route):
+            requests = Picky(server, "max_completion_tokens", status=422, quirk="not permitted")
+            for _ in range(2):
+                await read(wire, route, ask(options={"max_completion_tokens": 7}))
+            assert [json.loads(body).get("max_tokens") for _, body in requests] == [None, 7, 7]
+
+    asyncio.run(check())
+
+
+def test_words_that_quote_the_caller_do_not_change_the_request() -> None:
+    async def check() -> None:
+        error = {"message": "Unsupported value: 'temperature' of tools[0].", "param": "tools[0].function.name"}
+        async with replayed(body=json.dumps({"error": error}), status=400) as (server, wire, route):
+            with pytest.raises(ProviderError):
+                await read(wire, route, ask(temperature=0.2, options={"tools": [{}]}))
+            assert len(server.requests) == 1
+
+    asyncio.run(check())
+
+
+def test_the_cache_key_goes_to_openai_itself_only() -> None:
+    async def check() -> None:
+        async def lookup(host: str, port: int) -> list[str]:
+            del host, port
+            return ["127.0.0.1"]
+
+        body = f"data: {chunk('hi', 'stop')}\n\ndata: [DONE]\n\n"
+        guard = AddressGuard(["api.openai.com", "api.other.com"], lookup=lookup)
+        async with open_http(guard=guard) as clients, run_replay(body) as server:
+            wire = OpenAiChat(clients)
+            sent: list[object] = []
+            for host, options in (
+                ("api.openai.com", {}),
+                ("api.openai.com", {"prompt_cache_key": "callers"}),
+                ("api.other.com", {}),
+            ):
+                base = f"http://{host}:{server.port}/v1"
+                route = Route(provider="openai", model="m", base_url=base, api_key=KEY, guarded=True)
+                await read(wire, route, ask(cache_key="bot-1", options=options))
+                sent.append(json.loads(server.requests[-1][1]).get("prompt_cache_key"))
+            assert sent == ["bot-1", "callers", None]
+            requests = Picky(server, "prompt_cache_key")
+            route = Route(
+                provider="openai", model="n", base_url=f"http://api.openai.com:{server.port}/v1", guarded=True
+            )
+            for _ in range(2):
+                await read(wire, route, ask(cache_key="bot-1"))
+            assert ["prompt_cache_key" in json.loads(body) for _, body in requests] == [True, False, False]
+
+    asyncio.run(check())
+
+
+def test_the_bare_address_of_an_azure_resource_is_enough() -> None:
+    async def check() -> None:
+        async def lookup(host: str, port: int) -> list[str]:
+            del host, port
+            return ["127.0.0.1"]
+
+        body = f"data: {chunk('hi', 'stop')}\n\ndata: [DONE]\n\n"
+        host = "example-resource.openai.azure.com"
+        async with open_http(guard=AddressGuard([host], lookup=lookup)) as clients, run_replay(body) as server:
+            wire = OpenAiChat(clients)
+            for path, wanted in (
+                ("", "/openai/v1/chat/completions"),
+                ("/", "/openai/v1/chat/completions"),
+                ("/openai", "/openai/v1/chat/completions"),
+                ("/openai/v1/", "/openai/v1/chat/completions"),
+                ("/?api-version=preview", "/openai/v1/chat/completions?api-version=preview"),
+                (
+                    "/openai/deployments/d?api-version=2024-10-21",
+                    "/openai/deployments/d/chat/completions?api-version=2024-10-21",
+                ),
+            ):
+                # Known by its host, whatever the operator calls the provider.
+                base = f"http://{host}:{server.port}{path}"
+                await read(wire, Route(provider="mine", model="m", base_url=base, api_key=KEY, guarded=True), ask())
+                head = server.requests[-1][0].decode()
+                assert head.startswith(f"POST {wanted} HTTP/1.1\r\n")
+                assert f"api-key: {KEY}\r\n" in head.lower()
+
+    asyncio.run(check())
+
+
+def test_what_the_headers_say_of_limits_is_told_once_an_answer_before_its_body() -> None:
+    async def check() -> None:
+        headers = {"x-ratelimit-limit-requests": "9", "X-RateLimit-Remaining-Requests": "8"}
+        limits = StatedLimits(requests=Window(limit=9, remaining=8))
+        heard: list[StatedLimits] = []
+        async with replayed(chunk("hi", "stop"), "[DONE]", headers=headers) as (server, wire, silent):
+            route = replace(silent, heard=heard.append)
+            stream = wire.stream(route, ask())
+            async with aclosing(stream):
+                await anext(stream)
+                assert heard == [limits]
+                assert [delta.finish async for delta in stream] == [Finish.STOP]
+            await wire.complete(route, ask())
+            server.status = 429
+            await raised(wire.complete(route, ask()))
+            server.status = 307
+            await raised(wire.complete(route, ask()))
+            assert heard == [limits] * 4
+            server.headers, server.status = {"content-type": "text/event-stream"}, 200
+            await wire.complete(route, ask())
+            assert len(heard) == 4
 
     asyncio.run(check())
 
@@ -395,6 +562,69 @@ def test_embeddings_come_in_the_order_of_the_texts() -> None:
     asyncio.run(check())
 
 
+_TWISTS: list[tuple[str, str, Any]] = [
+    *(("delta", "content", value) for value in (None, "", "ü🙂", [{"type": "text", "text": "p"}], 7)),
+    *(("delta", "reasoning", value) for value in ("", "hm")),
+    ("delta", "reasoning_content", "so"),
+    ("delta", "refusal", "no"),
+    *(("delta", "tool_calls", value) for value in ([], [{"index": 0, "id": "c"}])),
+    ("delta", "function_call", {"arguments": "{}"}),
+    *(("choice", "index", value) for value in (1, None)),
+    *(("choice", "finish_reason", value) for value in ("", "stop", "error")),
+    ("choice", "message", {"content": "m"}),
+    ("choice", "delta", None),
+    ("choice", "usage", {"prompt_tokens": 3}),
+    ("choice", "error", {"message": "x"}),
+    *(("chunk", "model", value) for value in (None, "", "m-1", 7)),
+    *(("chunk", "usage", value) for value in (None, {"prompt_tokens": 5, "completion_tokens": 1})),
+    ("chunk", "x_groq", {"usage": {"prompt_tokens": 4}}),
+    ("chunk", "error", {"message": "x", "code": "y"}),
+    ("chunk", "object", "error"),
+    *(("chunk", "choices", value) for value in (None, [], [{"delta": {"content": "a"}}, {"delta": {"content": "b"}}])),
+]
+
+
+def twisted(twists: list[tuple[str, str, Any]]) -> dict[str, Any]:
+    """A chunk of text only, but for what `twists` put into it."""
+    delta: dict[str, Any] = {"role": "assistant", "content": "text "}
+    choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": None, "logprobs": None}
+    found: dict[str, Any] = {"object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+    for place, name, value in twists:
+        {"delta": delta, "choice": choice, "chunk": found}[place][name] = value
+    return found
+
+
+def read_both_ways(chunks: list[dict[str, Any]]) -> None:
+    short, long = ChatReader(), ChatReader()
+    for chunk in chunks:
+        data = json.dumps(chunk).encode()
+        # A named event is never taken for a plain chunk first.
+        assert short.read(data) == long.read(data, b"message"), chunks
+        for name in ("done", "failure", "finish", "model", "refused", "shown"):
+            assert getattr(short, name) == getattr(long, name), (name, chunks)
+    assert (short.last(), short.usage_now()) == (long.last(), long.usage_now())
+
+
+def test_the_short_way_through_a_plain_chunk_leads_where_the_long_one_does() -> None:
+    for twists in itertools.product(_TWISTS, repeat=2):
+        read_both_ways([twisted([]), twisted(list(twists)), twisted([])])
+
+
+@given(st.lists(st.lists(st.sampled_from(_TWISTS), max_size=2).map(twisted), max_size=12))
+def test_so_it_does_in_any_order_of_chunks(chunks: list[dict[str, Any]]) -> None:
+    read_both_ways(chunks)
+
+
+def test_vectors_that_are_none_are_refused() -> None:
+    async def check() -> None:
+        async with replayed() as (server, wire, route):
+            for vector in ("no base64!", "", "AAA", [], None, {"a": 1}):
+                server.pieces = [json.dumps({"data": [{"index": 0, "embedding": vector}]}).encode()]
+                assert (await raised(wire.embed(route, ["a"]))).error_class == "malformed"
+
+    asyncio.run(check())
+
+
 # Faults
 
 
@@ -415,22 +645,22 @@ async def raised(work: Any) -> ProviderError:
         ({"status": 400}, ProviderError, False, 400, "refused"),
         ({"status": 422}, ProviderError, False, 422, "refused"),
         ({"status": 404}, ProviderError, False, 404, "model_not_found"),
-        ({"status": 401}, ProviderAuthenticationFailed, False, 401, "authentication"),
-        ({"status": 403}, ProviderAuthenticationFailed, False, 403, "authentication"),
+        ({"status": 401}, AuthenticationError, False, 401, "authentication"),
+        ({"status": 403}, AuthenticationError, False, 403, "authentication"),
         ({"status": 402}, ProviderError, False, 402, "quota"),
-        ({"status": 413}, ContextTooLong, False, 413, "context_too_long"),
-        ({"status": 429}, ProviderRateLimited, True, 429, "rate_limited"),
+        ({"status": 413}, ContextLengthError, False, 413, "context_too_long"),
+        ({"status": 429}, RateLimitError, True, 429, "rate_limited"),
         ({"status": 429, "code": "insufficient_quota"}, ProviderError, False, 429, "quota"),
-        ({"status": 400, "code": "content_filter"}, ContentFiltered, False, 400, "content_filter"),
-        ({"context": 1}, ContextTooLong, False, 400, "context_too_long"),
+        ({"status": 400, "code": "content_filter"}, ContentFilterError, False, 400, "content_filter"),
+        ({"context": 1}, ContextLengthError, False, 400, "context_too_long"),
         ({"html_error": True}, ProviderError, True, 502, "server_error"),
         ({"error_in_200": True}, ProviderError, True, 200, "server_error"),
         ({"error_in_200": True, "code": "insufficient_quota"}, ProviderError, False, 200, "quota"),
-        ({"error_in_200": True, "code": "rate_limit_exceeded"}, ProviderRateLimited, True, 200, "rate_limited"),
+        ({"error_in_200": True, "code": "rate_limit_exceeded"}, RateLimitError, True, 200, "rate_limited"),
         ({"error_in_stream": 2}, ProviderError, True, 200, "server_error"),
         ({"garble": 2}, ProviderError, True, 200, "malformed"),
         ({"refuse": True}, ProviderError, True, None, "transport"),
-        ({"require_key": "sk-other"}, ProviderAuthenticationFailed, False, 401, "authentication"),
+        ({"require_key": "sk-other"}, AuthenticationError, False, 401, "authentication"),
         ({"finish": "content_filter", "reply": "", "tool": ""}, None, False, 200, "content_filter"),
     ],
 )  # fmt: skip
@@ -463,7 +693,7 @@ def test_a_filtered_answer_without_text_is_an_error_that_still_says_what_it_cost
             async with replayed(*lines, usage, "[DONE]") as (_, wire, route):
                 for work in (read(wire, route, ask()), wire.complete(route, ask())):
                     error = await raised(work)
-                    assert isinstance(error, ContentFiltered)
+                    assert isinstance(error, ContentFilterError)
                     assert error.usage == Usage(input_tokens=7, output_tokens=2)
 
     asyncio.run(check())

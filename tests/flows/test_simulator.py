@@ -160,7 +160,7 @@ def test_defaults_change_live_and_go_back() -> None:
             assert content((await chat(http, sim))[1]) == "a b"
             async with http.get(f"{sim.origin}/control?nope=1") as answer:
                 assert answer.status == 400
-            async with http.get(f"{sim.origin}/control?reset=1") as answer:
+            async with http.get(f"{sim.origin}/control?restore=1") as answer:
                 assert (await answer.json())["latency"] == 0
             assert content((await chat(http, sim))[1]) == "first"
 
@@ -202,6 +202,7 @@ def test_every_fault_can_be_drawn_and_really_happens() -> None:
                 "error_in_200",
                 "html_error",
                 "refuse",
+                "reset",
             ):
                 drawn, name = with_fault(Behaviour(fault_rate=1.0, faults=fault), 12345)
                 assert name == fault
@@ -210,7 +211,7 @@ def test_every_fault_can_be_drawn_and_really_happens() -> None:
                     try:
                         status, raw = await chat(http, sim, f"fault_rate=1,faults={fault}", stream=stream)
                     except aiohttp.ClientError:
-                        assert fault in {"cut", "refuse", "error_in_stream"}
+                        assert fault in {"cut", "refuse", "reset", "error_in_stream"}
                         continue
                     if fault == "garble":
                         with pytest.raises(json.JSONDecodeError):
@@ -224,9 +225,11 @@ def test_every_fault_can_be_drawn_and_really_happens() -> None:
 def test_anthropic_models_and_embeddings_answer() -> None:
     async def check() -> None:
         async with run_simulator(chunks=3) as sim, aiohttp.ClientSession() as http:
-            async with http.post(f"{sim.origin}/v1/messages", json=body(max_tokens=9)) as answer:
+            asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
+            version = {"anthropic-version": "2023-06-01"}
+            async with http.post(f"{sim.origin}/v1/messages", json=asked, headers=version) as answer:
                 assert (await answer.json())["content"] == [{"type": "text", "text": "token1 token2 token3 "}]
-            async with http.post(f"{sim.origin}/v1/messages", json=body(max_tokens=9, stream=True)) as answer:
+            async with http.post(f"{sim.origin}/v1/messages", json=asked | {"stream": True}, headers=version) as answer:
                 kinds = [event["type"] for event in events(await answer.read())]
             assert kinds == [
                 "message_start", "content_block_start", "ping", *["content_block_delta"] * 3, "content_block_stop",

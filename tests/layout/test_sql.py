@@ -22,10 +22,14 @@ TENANTS_TABLES = (
     "dead_letters",
     "audit_log",
     "api_keys",
+    "provider_keys",
+    "alerts",
+    "key_usage",
 )
 
 # Statements of the operators' role, which look past one tenant by design: module:constant and why.
 OPERATORS: dict[str, str] = {
+    "features/alerts/store:LIST_ALERTS_OF_ALL": "the operator's list",
     "features/budgets/store:CLOSE_CALLS": "one process's calls of many tenants close in one statement, by id",
     "features/budgets/store:ABANDON_CALLS": "the sweeper settles whatever a crash left open",
     "features/credentials/store:FIND_BY_HASH": "who holds this key? The tenant is the answer",
@@ -37,6 +41,14 @@ OPERATORS: dict[str, str] = {
     "features/jobs/store:RENEW": "one worker's leases at once, by id",
     "features/jobs/store:LOST": "the sweeper looks for what BullMQ lost",
     "features/jobs/store:TRIM": "the sweeper deletes by age",
+    "features/provider_keys/store:COUNT_SEALED_BY": "which key-encryption keys are still needed, over all owners",
+    "features/provider_keys/store:FORGET_ENDED": "the sweeper forgets by age",
+    "features/provider_keys/store:LATELY_CHANGED": "one process learns what changed of whomever it holds keys",
+    "features/provider_keys/store:MARK_USED": "one process notes its used keys at once, by id",
+    "features/provider_keys/store:RESEAL": "seals are renewed over all owners, by id and version",
+    "features/provider_keys/store:TAKE_TO_RESEAL": "seals are renewed over all owners",
+    "features/provider_keys/usage:COMPARE": "the sweeper looks at every key, which may serve many tenants",
+    "features/provider_keys/usage:TRIM": "the sweeper deletes by age",
     "features/tenancy/audit:LIST_AUDIT_OF_ALL": "the operator's list",
     "features/tenancy/store:FIND_WIDGET": "whose widget is this? The tenant is the answer",
     "features/tenancy/store:ORIGIN_KNOWN": "CORS comes before anybody is known",

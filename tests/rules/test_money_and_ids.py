@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from chatwright.domain.ids import is_id, new_id
 from chatwright.domain.money import NANO_PER_USD, format_usd, nano_from_usd, parse_usd
-from chatwright.domain.providers import Usage
-from chatwright.features.budgets import price
 
 
 @given(st.integers(0, 10**18))
@@ -40,18 +38,3 @@ def test_ids_are_uuid_7_and_sort_by_time() -> None:
 @given(st.text(max_size=40))
 def test_nothing_else_is_an_id(text: str) -> None:
     assert not is_id(text) or len(text) == 36
-
-
-def test_prices_come_from_the_price_book_and_unknown_ones_are_unknown() -> None:
-    usage = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
-    assert price("openai", "gpt-4.1-mini", usage) == 2 * NANO_PER_USD  # 0.40 in, 1.60 out
-    assert price("openai", "no-such-model", usage) is None
-    assert price("extractive", "extractive", usage) == 0
-
-
-def test_cached_tokens_are_inside_the_input_and_cheaper() -> None:
-    plain = price("openai", "gpt-4.1-mini", Usage(input_tokens=100_000))
-    cached = price("openai", "gpt-4.1-mini", Usage(input_tokens=100_000, cached_tokens=80_000))
-    assert plain is not None
-    assert cached is not None
-    assert 0 < cached < plain

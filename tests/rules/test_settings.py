@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatwright.app.settings import (
-    SettingsError,
-    all_options,
-    env_name,
-    load_settings,
-    mask_url,
-    masked,
-    to_environment,
-)
+from chatwright.app.options import SettingsError
+from chatwright.app.settings import all_options, env_name, load_settings, mask_url, masked, to_environment
 
 
 def option(name: str) -> Field[Any]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatwright.domain import errors
-from chatwright.domain.errors import BadRequest, ChatwrightError, ProviderRateLimited, RateLimited, Unprocessable
+from chatwright.domain.errors import BadRequest, ChatwrightError, RateLimited, RateLimitError, Unprocessable
 from chatwright.entrypoints import wire, wire_frames, wire_openai
 from chatwright.entrypoints.decoding import decode, is_clean_text
 from chatwright.entrypoints.failures import error_reply, failed_reply
@@ -167,7 +167,7 @@ def test_waiting_is_told_in_whole_seconds_rounded_up() -> None:
 
     assert wait(RateLimited("", retry_after_s=0.2)) == b"1"
     assert wait(RateLimited("", retry_after_s=3.01)) == b"4"
-    assert wait(ProviderRateLimited("", retry_after_s=7.0)) == b"7"
+    assert wait(RateLimitError("", retry_after_s=7.0)) == b"7"
     assert wait(errors.Unavailable("")) == b"1"
     assert wait(BadRequest("")) is None
 

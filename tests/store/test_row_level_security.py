@@ -30,6 +30,11 @@ ROWS = {
                        VALUES ($1, $2, $1, 1, 't', 'r', 'c', 1)""",
     "audit_log": "(id, tenant_id, actor, action) VALUES ($1, $2, 'a', 'b')",
     "api_keys": "(id, tenant_id, kind, hash, prefix) VALUES ($1, $2, 'tenant', ($1::uuid)::text::bytea, 'p')",
+    "provider_keys": "(id, tenant_id, provider, sealed, sealed_by) VALUES ($1, $2, 'openai', 'secret', 'k1')",
+    "alerts": """(id, tenant_id, kind, level, subject, period, message)
+                 VALUES ($1, $2, 'k', 'warning', 's', 'p', 'secret')""",
+    "key_usage": """(key_id, tenant_id, provider, opened_at, calls, failures, cost_nano)
+                    VALUES (($1::uuid)::text, $2, 'openai', now(), 1, 0, 1)""",
 }
 APPEND_ONLY = {"audit_log"}
 # The operators' role: what it may do, table by table. What is not here it cannot touch at all.
@@ -43,6 +48,10 @@ OPERATORS = {
     "audit_log": {"SELECT", "INSERT"},
     "chatbots": {"SELECT"},
     "installation_secrets": {"SELECT", "INSERT"},
+    "provider_keys": {"SELECT", "INSERT", "UPDATE"},
+    "alerts": {"SELECT", "INSERT"},
+    "key_usage": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "chores": {"SELECT", "INSERT", "UPDATE"},
 }
 
 
@@ -93,7 +102,8 @@ async def test_every_table_is_in_this_test_and_forces_its_policies(database_url:
             "SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
         )
     open_ones = {row["relname"] for row in tables if not (row["relrowsecurity"] and row["relforcerowsecurity"])}
-    assert open_ones == {"installation_secrets", "schema_migrations"}  # no tenant's data; no grant to the tenants' role
+    # No tenant's data; no grant to the tenants' role.
+    assert open_ones == {"installation_secrets", "schema_migrations", "chores"}
     assert {row["relname"] for row in tables} - open_ones == {*ROWS, "tenants"}
     assert (kinds, definers) == ([], []), "views and definer functions read past the policies"
 
@@ -224,4 +234,4 @@ async def test_the_policies_are_the_ones_we_know(database_url: str) -> None:
         assert (policy["policyname"], policy["roles"]) == ("tenant_only", ["chatwright_app"])
         column = "id" if policy["tablename"] == "tenants" else "tenant_id"
         assert re.match(rf"\({column} = \( SELECT .*current_setting\('chatwright.tenant_id'", policy["qual"])
-    assert len(policies) == len(ROWS) + 1 + len(OPERATORS) - 1  # installation_secrets has none
+    assert len(policies) == len(ROWS) + 1 + len(OPERATORS) - 2  # installation_secrets and chores have none

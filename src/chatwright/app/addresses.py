@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chatwright.app.settings import Settings
+from chatwright.app.options import Settings
 from chatwright.domain.errors import Unavailable
 
 if TYPE_CHECKING:

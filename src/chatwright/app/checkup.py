@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from chatwright.app.addresses import base_url, find_database, find_valkey
 from chatwright.app.credentials import read_credentials
-from chatwright.app.settings import Loaded, Settings, mask_url
+from chatwright.app.keyfile import FILE, open_keks
+from chatwright.app.options import Settings
+from chatwright.app.settings import Loaded, mask_url
 from chatwright.domain.errors import ChatwrightError
 
 _WITHIN_S = 15.0
@@ -30,8 +32,9 @@ class Finding:
 async def examine(loaded: Loaded) -> list[Finding]:
     """Look at every part, one after the other; whatever goes wrong is a finding, never an error."""
     settings = loaded.settings
-    found: list[Finding] = [_python(), _data_dir(settings), _disk(settings), _providers(settings)]
+    found: list[Finding] = [_python(), _data_dir(settings), _disk(settings), _key_file(settings)]
     for part, look in (
+        ("providers", _providers),
         ("postgresql", _postgresql),
         ("valkey", _valkey),
         ("queue", _queue),
@@ -89,16 +92,65 @@ def _disk(settings: Settings) -> Finding:
     return Finding(part="disk", state="ok", detail=detail)
 
 
-def _providers(settings: Settings) -> Finding:
-    if settings.openai_api_key or settings.openai_base_url:
-        where = mask_url(settings.openai_base_url) or "OpenAI"
-        return Finding(
-            part="providers", state="ok", detail=f"openai at {where}, model {settings.openai_model}; extractive"
-        )
-    mend = "set OPENAI_API_KEY, or OPENAI_BASE_URL for a compatible server, to answer through an LLM"
+def _key_file(settings: Settings) -> Finding:
+    """The keys that seal stored provider keys: lost, they take every stored key with them."""
+    part = "key-encryption keys"
+    try:
+        newest = open_keks(settings).newest()
+    except ChatwrightError as error:
+        return Finding(part=part, state="fail", detail=error.message, mend="restore keys/kek.json from its backup")
+    if settings.key_encryption_keys:
+        return Finding(part=part, state="ok", detail="from CHATWRIGHT_KEY_ENCRYPTION_KEYS")
+    file = settings.data_dir / FILE
+    if newest is None:
+        mend = "`chatwright up` makes one, or `chatwright provider-key rotate-kek`"
+        return Finding(part=part, state="warn", detail=f"there is no {file}: no provider key can be stored", mend=mend)
+    if file.stat().st_mode & 0o077:
+        return Finding(part=part, state="warn", detail=f"others may read {file}", mend=f"chmod 600 {file}")
+    return Finding(part=part, state="ok", detail=f"{file}; back it up apart from the database")
+
+
+async def _providers(settings: Settings) -> Finding:
+    """What the running server says; without one, what it would be set up with from here."""
+    running = await _asked_providers(settings)
+    if running is not None:
+        shut = [row["provider"] for row in running if row["state"] in ("open", "key_refused")]
+        detail = ", ".join(f"{row['provider']} {row['state']}" for row in running) or "extractive only"
+        mend = f"`chatwright provider test {' '.join(shut)}` says what is wrong" if shut else ""
+        return Finding(part="providers", state="warn" if shut else "ok", detail=detail, mend=mend)
+    there = {
+        "openai": settings.openai_api_key or settings.openai_base_url,
+        "anthropic": settings.anthropic_api_key or settings.anthropic_base_url,
+        "gemini": settings.gemini_api_key or settings.gemini_base_url,
+        "vertex": settings.google_cloud_project,
+        "azure": settings.azure_openai_endpoint,
+        "local": settings.local_base_url,
+    }
+    names = [name for name, value in there.items() if value]
+    if names:
+        detail = f"{', '.join(names)}; extractive. `chatwright provider test` calls each of them once"
+        return Finding(part="providers", state="ok", detail=detail)
+    mend = "set OPENAI_API_KEY or another provider's key, or CHATWRIGHT_LOCAL_BASE_URL, to answer through an LLM"
     return Finding(
         part="providers", state="warn", detail="extractive only: answers quote the knowledge base", mend=mend
     )
+
+
+async def _asked_providers(settings: Settings) -> list[dict[str, Any]] | None:
+    """The running server's providers, None when none answers."""
+    import aiohttp
+
+    known = read_credentials(settings.data_dir)
+    url = (known.base_url if known else base_url(settings, settings.port)) + "/health/providers"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3), trust_env=False) as session,
+            session.get(url) as response,
+        ):
+            found = await response.json()
+            return list(found["providers"]) if response.status == 200 else None
+    except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 async def _postgresql(settings: Settings) -> Finding:

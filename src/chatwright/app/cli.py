@@ -30,8 +30,11 @@ _VERBS: dict[str, tuple[str, str]] = {
     "tenant": ("tenants", "Create, list and show tenants (admin key)."),
     "chatbot": ("tenants", "Create, list, show and change chatbots."),
     "key": ("tenants", "Create, list and revoke API keys."),
+    "provider": ("providers", "Which providers are set up, and whether they answer."),
+    "provider-key": ("provider_keys", "Add, rotate and revoke keys for providers; renew their seals."),
     "kb": ("knowledge", "Add knowledge from files, search it with scores, list and remove it."),
     "chat": ("chatting", "Chat with a chatbot in the terminal, streamed."),
+    "models": ("models", "Models: context, capabilities, prices; check models.toml."),
     "queue": ("operating", "Queue numbers; pause and resume the workers."),
     "dlq": ("operating", "List, show, replay and discard dead letters."),
     "usage": ("operating", "What was used and what it cost."),
@@ -61,7 +64,7 @@ class _Verbs(click.Group):
         if cmd_name not in _VERBS:
             return None
         module = importlib.import_module(f"chatwright.app.commands.{_VERBS[cmd_name][0]}")
-        return getattr(module, cmd_name)
+        return getattr(module, cmd_name.replace("-", "_"))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from chatwright.app.settings import Settings
+from chatwright.app.options import Settings
 from chatwright.domain.errors import ChatwrightError
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from chatwright.app.addresses import Addresses
 from chatwright.app.credentials import Credentials, read_credentials, write_credentials
+from chatwright.app.options import Settings
 from chatwright.app.services import open_services
-from chatwright.app.settings import Settings
 from chatwright.pipeline import demo
 
 

@@ -21,8 +21,8 @@ from chatwright.adapters.models import Embedder
 from chatwright.adapters.queue import Consumer, QueueAdmin
 from chatwright.app.addresses import Addresses
 from chatwright.app.listen import listening
+from chatwright.app.options import Settings
 from chatwright.app.services import open_services, process_name
-from chatwright.app.settings import Settings
 from chatwright.domain.errors import ChatwrightError
 from chatwright.entrypoints.bounded import BoundedHttp, BoundedSocket
 from chatwright.entrypoints.call import WebSettings

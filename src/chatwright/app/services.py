@@ -4,24 +4,26 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
+from chatwright.adapters.catalogue import Catalogue, ModelsFileError, open_catalogue
 from chatwright.adapters.models import open_embedder
 from chatwright.adapters.postgres import open_database
-from chatwright.adapters.providers.base import WireFormat
-from chatwright.adapters.providers.extractive import Extractive
+from chatwright.adapters.providers.google_tokens import open_google_tokens
 from chatwright.adapters.providers.http import open_http
-from chatwright.adapters.providers.openai_chat import OpenAiChat
 from chatwright.adapters.queue import Producer
 from chatwright.adapters.valkey import StreamLog, open_channel, open_link, open_valkey
 from chatwright.app.addresses import Addresses
-from chatwright.app.settings import Settings, SettingsError
+from chatwright.app.keyfile import open_keks
+from chatwright.app.options import Settings, SettingsError
+from chatwright.app.providers import platform_providers, provider_limits, wire_formats
 from chatwright.features.budgets import open_ledger
 from chatwright.features.credentials import KeyDirectory
+from chatwright.features.provider_keys import KeyRing
+from chatwright.features.routing import Gates
 from chatwright.features.tenancy import ChatbotDirectory
-from chatwright.pipeline.services import PipelineSettings, PlatformProvider, Services
+from chatwright.pipeline.services import PipelineSettings, Services
 from chatwright.telemetry.metrics import Metrics
-
-OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 
 @asynccontextmanager
@@ -51,9 +53,24 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
         embedder = await stack.enter_async_context(open_embedder(settings.embedder_threads or 2))
         ledger = await stack.enter_async_context(open_ledger(db))
         keys = KeyDirectory(db)
-        for name, work in (("keys.watch", keys.watch()), ("keys.listen", keys.listen(channel.revoked()))):
+        provider_keys = KeyRing(db, open_keks(settings))
+        for name, work in (
+            ("keys.watch", keys.watch()),
+            ("keys.listen", keys.listen(channel.revoked())),
+            ("provider_keys.watch", provider_keys.watch()),
+            ("provider_keys.listen", provider_keys.listen(channel.revoked())),
+        ):
             stack.push_async_callback(_end, asyncio.create_task(work, name=name))
-        wires: dict[str, WireFormat] = {"openai": OpenAiChat(http), "extractive": Extractive()}
+        catalogue = await stack.enter_async_context(_open_models(settings))
+        tokens = await stack.enter_async_context(
+            open_google_tokens(
+                credentials_file=settings.google_application_credentials, optional=bool(settings.vertex_base_url)
+            )
+        )
+        if settings.google_cloud_project:
+            tokens.warm_up()
+        gates = Gates(link, channel)
+        stack.push_async_callback(_end, asyncio.create_task(gates.run(), name="gates"))
         yield Services(
             settings=pipeline_settings(settings),
             metrics=Metrics(),
@@ -63,12 +80,15 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
             channel=channel,
             producer=Producer(valkey),
             http=http,
-            wires=wires,
-            platform_providers=platform_providers(settings),
+            wires=wire_formats(http, tokens),
+            platform_providers=platform_providers(settings, catalogue),
             embedder=embedder,
             ledger=ledger,
             chatbots=ChatbotDirectory(db),
             keys=keys,
+            provider_keys=provider_keys,
+            catalogue=catalogue,
+            gates=gates,
         )
 
 
@@ -89,25 +109,30 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
         provider_connect_timeout_s=settings.provider_connect_timeout_s,
         provider_first_byte_timeout_s=settings.provider_first_byte_timeout_s,
         provider_idle_timeout_s=settings.provider_idle_timeout_s,
+        provider_patience_s=settings.provider_patience_s,
+        call_unpriced=settings.unknown_prices == "flag",
+        hedging=settings.hedging,
+        cheap_model=settings.cheap_model,
+        provider_limits=provider_limits(settings),
+        vertex_location=settings.google_cloud_location,
+        vertex_gateway=settings.vertex_base_url,
     )
-
-
-def platform_providers(settings: Settings) -> dict[str, PlatformProvider]:
-    """The providers that the operator set up for everybody. A key lives in this process's memory and nowhere else."""
-    found = {"extractive": PlatformProvider(wire="extractive", base_url="", default_model="extractive")}
-    if settings.openai_api_key or settings.openai_base_url:
-        found["openai"] = PlatformProvider(
-            wire="openai",
-            base_url=(settings.openai_base_url or OPENAI_BASE_URL).rstrip("/"),
-            api_key=settings.openai_api_key or None,
-            default_model=settings.openai_model,
-        )
-    return found
 
 
 def process_name(settings: Settings) -> str:
     """What this process is called in health and metrics."""
     return settings.worker_name or f"{os.uname().nodename}-{os.getpid()}"
+
+
+@asynccontextmanager
+async def _open_models(settings: Settings) -> AsyncGenerator[Catalogue]:
+    """The catalogue over the operator's models.toml. Raises SettingsError when the file is wrong."""
+    file = Path(settings.models_file) if settings.models_file else settings.data_dir / "models.toml"
+    try:
+        async with open_catalogue(file, must_exist=bool(settings.models_file)) as catalogue:
+            yield catalogue
+    except ModelsFileError as error:
+        raise SettingsError(str(error)) from error
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -26,8 +26,10 @@ from chatwright.app.children import Child, start
 from chatwright.app.credentials import Credentials, read_credentials
 from chatwright.app.embedded import AlreadyRunning, find_running, run_embedded
 from chatwright.app.embedded.home import hold_data_dir
+from chatwright.app.keyfile import ensure_key_file
 from chatwright.app.listen import PortTaken, listening
-from chatwright.app.settings import Loaded, Settings, all_options, to_environment
+from chatwright.app.options import Settings, SettingsError
+from chatwright.app.settings import Loaded, all_options, to_environment
 from chatwright.domain.errors import ChatwrightError
 
 _READY_WITHIN_S = 60.0
@@ -123,6 +125,7 @@ async def _up(loaded: Loaded, teller: Teller, children: list[Child]) -> None:
             )
             for name in await migrate(addresses.database_url):
                 teller.progress(f"applied {name}")
+            ensure_key_file(settings)
             environment = _environment(loaded, addresses)
             log_file = _fresh_log(settings) if teller.quiet else None
             fd = listener.fileno()
@@ -241,7 +244,10 @@ async def _seed(environment: Mapping[str, str], url: str, teller: Teller) -> boo
                 process.kill()
             await process.wait()
     if code != 0:
-        said = last.get("error", {}).get("message") or f"exit code {code}"
+        error = last.get("error", {})
+        said = error.get("message") or f"exit code {code}"
+        if error.get("code") == SettingsError.code:
+            raise SettingsError(said)
         raise NotReady(f"the demo could not be made: {said}. Start with --no-demo to go without")
     return made_keys
 

@@ -48,6 +48,8 @@ class Chatbot:
     suggested_questions: tuple[str, ...] = ()
     no_answer_text: str = ""
     apology_text: str = ""
+    hedging: bool | None = None
+    """Whether a slow first provider is overtaken by the next one; None: as the platform says."""
     created_at: str = ""
     updated_at: str = ""
 

@@ -18,10 +18,10 @@ ChatwrightError
 ├── LostLock                      409 lost_lock               (another attempt took over: change nothing)
 ├── Cancelled                     409 cancelled               (the visitor or operator stopped the answer)
 └── ProviderError                 503 provider_unavailable    (retriable or not)
-    ├── ProviderRateLimited       429 → next provider         (retry_after_s)
-    ├── ContextTooLong            the prompt does not fit this model
-    ├── ProviderAuthenticationFailed   the key is refused
-    ├── ContentFiltered           the provider refused the content
+    ├── RateLimitError            429 → next provider         (retry_after_s)
+    ├── ContextLengthError        the prompt does not fit this model
+    ├── AuthenticationError       the key is refused
+    ├── ContentFilterError        the provider refused the content
     └── CutStream                 a stream that ended without a finish marker
 """
 
@@ -190,7 +190,7 @@ class ProviderError(ChatwrightError):
         self.usage: Usage | None = None
 
 
-class ProviderRateLimited(ProviderError):
+class RateLimitError(ProviderError):
     def __init__(self, message: str, *, upstream_status: int | None = 429, retry_after_s: float | None = None) -> None:
         super().__init__(
             message,
@@ -201,17 +201,17 @@ class ProviderRateLimited(ProviderError):
         )
 
 
-class ContextTooLong(ProviderError):
+class ContextLengthError(ProviderError):
     def __init__(self, message: str, *, upstream_status: int | None = 400) -> None:
         super().__init__(message, retriable=False, upstream_status=upstream_status, error_class="context_too_long")
 
 
-class ProviderAuthenticationFailed(ProviderError):
+class AuthenticationError(ProviderError):
     def __init__(self, message: str, *, upstream_status: int | None = 401) -> None:
         super().__init__(message, retriable=False, upstream_status=upstream_status, error_class="authentication")
 
 
-class ContentFiltered(ProviderError):
+class ContentFilterError(ProviderError):
     def __init__(self, message: str, *, upstream_status: int | None = 400) -> None:
         super().__init__(message, retriable=False, upstream_status=upstream_status, error_class="content_filter")
 

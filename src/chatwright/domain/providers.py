@@ -1,6 +1,6 @@
 """What goes to a language model and what comes back, in no provider's dialect."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -66,6 +66,8 @@ class Prompt:
     `turns` are in order and end with the visitor's message. `sources` are the knowledge passages already framed
     inside the turns as data; the extractive provider reads them from here. `question` is the visitor's text alone.
     `options` are caller's fields passed through on the OpenAI-compatible endpoint (tools, response_format, stop …).
+    `stable_turns` counts the first turns that the chatbot's next prompt will repeat word for word: what a provider's
+    prompt cache can hold. `cache_key` names that prefix's owner for providers that route by it.
     """
 
     turns: Sequence[Turn]
@@ -75,6 +77,25 @@ class Prompt:
     max_tokens: int | None = None
     no_answer_text: str = "I don't know."
     options: dict[str, Any] = field(default_factory=dict[str, Any])
+    stable_turns: int = 0
+    cache_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """One limit of a key as its provider stated it: None where nothing was said. `reset_s` counts from the answer."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedLimits:
+    """What the headers of one answer say about the key's limits, requests and tokens apart."""
+
+    requests: Window | None = None
+    tokens: Window | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +116,14 @@ class Route:
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 30.0
     idle_timeout_s: float = 20.0
+    heard: Callable[[StatedLimits], None] | None = field(default=None, repr=False, compare=False)
+    """Told what the answer's headers say about the key's limits, before its body is read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: one is made for every piece of every answer, and a frozen one takes three times as long to make.
+@dataclass(slots=True, kw_only=True)
 class Delta:
-    """One streamed piece.
+    """One streamed piece. Nobody changes one that was given out.
 
     `text` is new visible text (may be empty). `tool_calls` are the provider's fragments in OpenAI's delta form. The
     last delta of a good stream carries `finish`; `usage` is set when the provider reported it (on or after it).

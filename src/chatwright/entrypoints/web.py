@@ -15,10 +15,14 @@ from starlette.routing import compile_path
 from chatwright.domain.errors import ChatwrightError, MethodNotAllowed, NotFound, Unavailable
 from chatwright.domain.ids import new_id
 from chatwright.entrypoints import (
+    admin_alerts,
     admin_chatbots,
     admin_jobs,
     admin_keys,
     admin_knowledge,
+    admin_models,
+    admin_provider_keys,
+    admin_providers,
     admin_tenants,
     admin_usage,
     auth,
@@ -32,6 +36,7 @@ from chatwright.entrypoints.failures import error_reply
 from chatwright.entrypoints.openapi import openapi
 from chatwright.entrypoints.web_pages import Pages
 from chatwright.pipeline.presence import metrics_page
+from chatwright.pipeline.providers import health as provider_health
 from chatwright.pipeline.services import Services
 
 Ready = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
@@ -41,11 +46,15 @@ ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 API_ENDPOINTS: tuple[Endpoint, ...] = (
     *admin_tenants.ENDPOINTS,
     *admin_keys.ENDPOINTS,
+    *admin_provider_keys.ENDPOINTS,
+    *admin_alerts.ENDPOINTS,
     *admin_chatbots.ENDPOINTS,
     *chat_rest.ENDPOINTS,
     *admin_knowledge.ENDPOINTS,
     *admin_jobs.ENDPOINTS,
+    *admin_models.ENDPOINTS,
     *admin_usage.ENDPOINTS,
+    *admin_providers.ENDPOINTS,
     *openai_compat.ENDPOINTS,
 )
 
@@ -215,6 +224,7 @@ class _Web:
         return (
             row("/health/live", self._live, "The process runs"),
             row("/health/ready", self._is_ready, "Messages are accepted and answered (503: not now)"),
+            row("/health/providers", self._providers, "The platform's providers: breaker states and delays"),
             row("/metrics", self._metrics, "Metrics in Prometheus text format", "text/plain"),
             row("/openapi.json", self._openapi, "This description"),
         )
@@ -228,6 +238,10 @@ class _Web:
         ok, detail = await self._ready()
         body = to_json({"status": "ready" if ok else "not_ready", **detail})
         return Reply(200 if ok else 503, body, headers=((b"cache-control", b"no-store"),))
+
+    async def _providers(self, call: Call) -> Reply:
+        del call
+        return Reply(200, to_json(await provider_health(self._app)), headers=((b"cache-control", b"no-store"),))
 
     async def _metrics(self, call: Call) -> Reply:
         del call

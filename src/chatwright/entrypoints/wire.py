@@ -150,6 +150,7 @@ class ChatbotCreate(Request, frozen=True):
     suggested_questions: Questions = []
     no_answer_text: ShortText = ""
     apology_text: ShortText = ""
+    hedging: bool | None = None
 
 
 class ChatbotPatch(Request, frozen=True):
@@ -174,6 +175,7 @@ class ChatbotPatch(Request, frozen=True):
     suggested_questions: Questions | UnsetType = UNSET
     no_answer_text: ShortText | UnsetType = UNSET
     apology_text: ShortText | UnsetType = UNSET
+    hedging: bool | UnsetType | None = UNSET
 
 
 class ChatbotReply(msgspec.Struct, frozen=True):
@@ -201,6 +203,7 @@ class ChatbotReply(msgspec.Struct, frozen=True):
     suggested_questions: list[str]
     no_answer_text: str
     apology_text: str
+    hedging: bool | None
     created_at: str
     updated_at: str
 

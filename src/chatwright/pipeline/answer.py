@@ -23,11 +23,13 @@ from chatwright.domain.providers import Prompt, Source
 from chatwright.domain.reading import Reading
 from chatwright.features import analysis, animation, conversations, prompting
 from chatwright.features.routing import ProviderRun
+from chatwright.pipeline.apology import with_apology
+from chatwright.pipeline.books import CallBooks, measure_route, model_label, provider_label
 from chatwright.pipeline.ending import Ending, end_message, storable, uncut
 from chatwright.pipeline.knowledge import find_sources
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.stream import ConversationSink, Progress, relay
-from chatwright.pipeline.targets import EXTRACTIVE, CallBooks, targets_for
+from chatwright.pipeline.targets import EXTRACTIVE, hedges, targets_for
 from chatwright.pipeline.turns import open_sink, was_cancelled
 
 _log = structlog.get_logger(__name__)
@@ -99,25 +101,34 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
     # The fence goes up in the event log while knowledge is looked up: neither needs the other.
     _, attempt.sources = await asyncio.gather(_start_stream(attempt, chatbot), find_sources(app, chatbot, turn.text))
     prompt = _build_prompt(app, chatbot, turn, attempt.sources)
+    prompt_tokens = sum(prompting.estimate_tokens(part.content) for part in prompt.turns)
+    chain = await targets_for(app, chatbot, attempt.sources, prompt_tokens=prompt_tokens)
     attempt.books = CallBooks(
         app,
         job.scope,
-        prompt_tokens=sum(prompting.estimate_tokens(part.content) for part in prompt.turns),
+        prompt_tokens=prompt_tokens,
         max_output_tokens=chatbot.max_tokens,
         conversation_id=job.conversation_id,
         message_id=job.message_id,
         attempt=job.attempt,
     )
     attempt.run = ProviderRun(
-        targets_for(app, chatbot, attempt.sources),
+        chain.targets,
         prompt,
         attempt.books,
+        gates=app.gates,
         max_calls=app.settings.max_provider_calls - turn.calls_made,
+        deadline=asyncio.get_running_loop().time() + _time_left_s(app, job),
+        prompt_tokens=prompt_tokens,
+        hedging=hedges(app, chatbot),
+        skipped=chain.skipped,
+        patience_s=app.settings.provider_patience_s,
     )
     relayed = await relay(
         attempt.run.deltas(), attempt.sink, coalesce_s=app.settings.coalesce_s, progress=attempt.progress
     )
     _measure_first_text(app, attempt)
+    measure_route(app, attempt.run)
     app.metrics.cache_requests.labels("bypass").inc()
     if relayed.error is None:
         return Ending(state=MessageState.ANSWERED)
@@ -138,12 +149,16 @@ async def _end(app: Services, attempt: _Attempt, ending: Ending) -> None:
         dead_letter=ending.dead_letter,
         retriable=ending.retriable,
     )
+    ending = await with_apology(app, attempt.job, ending)
     await end_message(app, attempt.job, ending, last_seq=attempt.sink.last_seq)
     if answer is None:
         return
-    tenant = app.metrics.tenant(attempt.job.scope.tenant_id)
-    model = answer.model if answer.cost_nano is not None else "other"
-    app.metrics.processing_seconds.labels(tenant, answer.provider, model, attempt.job.type).observe(
+    assert attempt.run is not None
+    assert attempt.run.route is not None
+    tenant, route = app.metrics.tenant(attempt.job.scope.tenant_id), attempt.run.route
+    # Not the name that the answer states: a tenant's own server may state another one each time.
+    model = model_label(app, route, priced=answer.cost_nano is not None)
+    app.metrics.processing_seconds.labels(tenant, provider_label(app, route.provider), model, attempt.job.type).observe(
         time.time() - attempt.began
     )
     _log.info(
@@ -241,6 +256,8 @@ def _build_prompt(
         max_tokens=chatbot.max_tokens,
         room_tokens=app.settings.room_tokens,
         no_answer_text=chatbot.no_answer_text,
+        history_whole=turn.ordinal <= app.settings.context_messages,
+        cache_key=chatbot.id,
     )
 
 
@@ -256,6 +273,6 @@ def _measure_first_text(app: Services, attempt: _Attempt) -> None:
     route = attempt.run.route if attempt.run else None
     if route is not None and attempt.progress.first_text_at_s is not None:
         tenant = app.metrics.tenant(attempt.job.scope.tenant_id)
-        app.metrics.first_token_seconds.labels(tenant, route.provider, "queued").observe(
+        app.metrics.first_token_seconds.labels(tenant, provider_label(app, route.provider), "queued").observe(
             max(0.0, time.time() - (time.monotonic() - attempt.progress.first_text_at_s) - attempt.job.created_at_s)
         )

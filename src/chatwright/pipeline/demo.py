@@ -26,6 +26,7 @@ SLUG = "demo"
 _ACTOR = "setup"
 _INDEX_WITHIN_S = 240.0
 _EXTRACTIVE = ProviderLink(provider="extractive", model="extractive")
+_LINKS_AT_MOST = 3
 
 GREETING = "Hello! Ask me anything about chatwright."
 QUESTIONS = (
@@ -162,6 +163,10 @@ async def _ensure_chatbot(app: Services, scope: Scope, base_url: str, former_url
     chain, origins = _chain(app), _origins(base_url)
     async with app.db.transaction(scope) as db:
         chatbot = await tenancy.get_chatbot(db, scope, SLUG)
+        # A chain that somebody else changed is theirs; one that seeding made follows the settings.
+        ours = chatbot is not None and not await tenancy.changed_by_others(
+            db, scope, target=chatbot.id, field="providers", actor=_ACTOR
+        )
     if chatbot is None:
         new = NewChatbot(
             name="Demo",
@@ -180,7 +185,7 @@ async def _ensure_chatbot(app: Services, scope: Scope, base_url: str, former_url
         except Conflict:  # another machine seeds the same database
             return await app.chatbots.get(scope, SLUG)
     changes: dict[str, object] = {}
-    if chatbot.providers != chain and _is_ours(chatbot.providers):
+    if chatbot.providers != chain and ours:
         changes["providers"] = chain
     former = set(_origins(former_url)) - set(origins) if former_url else set[str]()
     kept = [origin for origin in chatbot.allowed_origins if origin not in former]
@@ -193,17 +198,13 @@ async def _ensure_chatbot(app: Services, scope: Scope, base_url: str, former_url
 
 
 def _chain(app: Services) -> tuple[ProviderLink, ...]:
-    """The LLM where the operator set one up, the knowledge base's own words behind it. Keys stay with the process."""
-    openai = app.platform_providers.get("openai")
-    if openai is None:
-        return (_EXTRACTIVE,)
-    return (ProviderLink(provider="openai", model=openai.default_model), _EXTRACTIVE)
-
-
-def _is_ours(chain: tuple[ProviderLink, ...]) -> bool:
-    """Whether a chain looks as seeding leaves it; any other is its owner's."""
-    ours = all(link.base_url is None and link.key_id is None for link in chain)
-    return ours and [link.provider for link in chain] in (["extractive"], ["openai", "extractive"])
+    """The providers that the operator set up, the knowledge base's own words behind them. Keys stay with the process."""
+    links = [
+        ProviderLink(provider=name, model=platform.default_model)
+        for name, platform in app.platform_providers.items()
+        if name != _EXTRACTIVE.provider and platform.default_model
+    ]
+    return (*links[:_LINKS_AT_MOST], _EXTRACTIVE)
 
 
 def _origins(base_url: str) -> tuple[str, ...]:

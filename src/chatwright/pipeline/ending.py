@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 
 import structlog
 
-from chatwright.domain.errors import ChatwrightError, LostLock, Unavailable
+from chatwright.domain.errors import (
+    ChatwrightError,
+    ContentFilterError,
+    ContextLengthError,
+    LostLock,
+    ProviderError,
+    RateLimitError,
+    Unavailable,
+)
 from chatwright.domain.events import StreamComplete, StreamError, complete_event, encode
 from chatwright.domain.ids import JobId
 from chatwright.domain.jobs import Job
@@ -161,6 +169,22 @@ def words_of(error: ChatwrightError) -> str:
     return storable(error.message)[:2000]
 
 
+def words_for_visitors(error: ChatwrightError) -> str:
+    """What a visitor is told. Keys, prices, models and addresses are the operator's matter: they are named in the dead
+    letter, the job, the calls and the log."""
+    match error:
+        case ContextLengthError():
+            return "This conversation has become too long for the language model; start a new one or ask more briefly."
+        case ContentFilterError():
+            return "The language model refused to answer this."
+        case RateLimitError():
+            return "There are too many questions just now; try again in a moment."
+        case ProviderError():
+            return "No language model could answer just now; try again in a moment."
+        case _:
+            return words_of(error)
+
+
 def storable(text: str) -> str:
     """`text` without what PostgreSQL and JSON cannot hold: NUL and half characters."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
@@ -194,7 +218,8 @@ async def _store(app: Services, job: Job, ending: Ending, last_seq: int) -> dict
                 conversation_id=job.conversation_id,
                 state=ending.state,
                 error_code=error_code(ending.error) if ending.error else None,
-                error_message=words_of(ending.error) if ending.error else None,
+                error_message=words_for_visitors(ending.error) if ending.error else None,
+                job_error=words_of(ending.error) if ending.error else None,
                 reading=None if ending.reading is None else _reading_fields(ending.reading),
             ),
             ending.answer,
@@ -216,7 +241,7 @@ def _terminal_event(ending: Ending) -> StreamComplete | StreamError:
     error = ending.error
     return StreamError(
         code=error_code(error) if error else ending.state.value,
-        message=words_of(error) if error else f"the message ended as {ending.state.value}",
+        message=words_for_visitors(error) if error else f"the message ended as {ending.state.value}",
         retriable=ending.retriable,
         partial=ending.answer is not None,
         state=ending.state.value,

@@ -7,16 +7,17 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.errors import DeadlineExceeded, NotFound
+from chatwright.domain.chatbot import Chatbot, ProviderLink
+from chatwright.domain.errors import DeadlineExceeded, NotFound, ProviderError
 from chatwright.domain.ids import new_id
-from chatwright.domain.providers import Delta, Finish, Prompt, Route, Source, Turn, Usage
+from chatwright.domain.providers import Delta, Finish, Prompt, Source, Turn, Usage
 from chatwright.domain.scope import Scope
 from chatwright.features import prompting
 from chatwright.features.routing import ProviderRun
+from chatwright.pipeline.books import CallBooks, measure_route, provider_label
 from chatwright.pipeline.knowledge import find_sources
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.targets import CallBooks, targets_for
+from chatwright.pipeline.targets import chain_for, hedges, targets_for
 
 LOCAL_EMBEDDER = "chatwright-embed"
 _Result = TypeVar("_Result")
@@ -63,7 +64,7 @@ class InlineStream:
         """Yield the answer's pieces. Raises ProviderError and others before the first piece or in the middle,
         DeadlineExceeded when the answer takes too long; closing the generator closes the call upstream at once."""
         deadline = asyncio.get_running_loop().time() + self._app.settings.answer_deadline_s
-        run, books, prompt = await _prepare(self._app, self._request)
+        run, books, prompt = await _prepare(self._app, self._request, deadline)
         text: list[str] = []
         finish = Finish.OTHER
         started = time.perf_counter()
@@ -77,6 +78,7 @@ class InlineStream:
                     text.append(delta.text)
                 finish = delta.finish or finish
                 yield delta
+        measure_route(self._app, run)
         self.answer = _answer(self.id, "".join(text), finish, run, books, prompt)
 
 
@@ -87,8 +89,9 @@ def stream(app: Services, request: InlineRequest) -> InlineStream:
 async def complete(app: Services, request: InlineRequest) -> InlineAnswer:
     """Answer in one piece. Raises ProviderError when every target failed, DeadlineExceeded when it takes too long."""
     deadline = asyncio.get_running_loop().time() + app.settings.answer_deadline_s
-    run, books, prompt = await _prepare(app, request)
+    run, books, prompt = await _prepare(app, request, deadline)
     completion = await _before(deadline, run.complete())
+    measure_route(app, run)
     answer = _answer(new_id(), completion.text, completion.finish, run, books, prompt)
     return replace(answer, tool_calls=completion.tool_calls) if completion.tool_calls else answer
 
@@ -103,25 +106,28 @@ async def embed(app: Services, scope: Scope, texts: Sequence[str], model: str) -
         tokens = sum(prompting.estimate_tokens(text) for text in texts)
         return vectors.tolist(), Usage(input_tokens=tokens, estimated=True), LOCAL_EMBEDDER
     provider, _, name = model.partition("/")
-    platform = app.platform_providers.get(provider)
-    if platform is None or not name:
+    if not name:
         raise NotFound(f"no embedding model {model!r}; use {LOCAL_EMBEDDER} or provider/model", param="model")
-    route = Route(provider=provider, model=name, base_url=platform.base_url, api_key=platform.api_key)
-    books = CallBooks(
-        app,
-        scope,
-        prompt_tokens=sum(prompting.estimate_tokens(text) for text in texts),
-        max_output_tokens=0,
-        purpose="embedding",
-    )
-    call_id = await books.open(route)
-    state, usage = "failed", None
+    chain = await chain_for(app, scope, [ProviderLink(provider=provider, model=name)], with_extractive=False)
+    if not chain.targets:
+        if chain.skipped[0].error_class == "not_configured":
+            raise NotFound(chain.skipped[0].message, param="model")
+        raise chain.skipped[0]
+    target = chain.targets[0]
+    tokens = sum(prompting.estimate_tokens(text) for text in texts)
+    books = CallBooks(app, scope, prompt_tokens=tokens, max_output_tokens=0, purpose="embedding")
+    call_id = await books.open(target.route)
+    state, usage, failed = "cancelled", None, None
     try:
-        embeddings = await app.wires[platform.wire].embed(replace(route, call_id=call_id), texts)
-        state, usage = "ok", embeddings.usage
+        embeddings = await target.wire.embed(replace(target.route, call_id=call_id), texts)
+        usage = embeddings.usage or Usage(input_tokens=tokens, estimated=True)
+        state = "ok"
+    except ProviderError as error:
+        state, usage, failed = "failed", error.usage, error
+        raise
     finally:
-        books.close(call_id, route, state, usage, None)
-    return embeddings.vectors, embeddings.usage or Usage(estimated=True), embeddings.model or name
+        books.close(call_id, target.route, state, usage, failed)
+    return embeddings.vectors, usage or Usage(), embeddings.model or name
 
 
 async def _before(deadline: float, step: Awaitable[_Result]) -> _Result:
@@ -136,20 +142,32 @@ async def _before(deadline: float, step: Awaitable[_Result]) -> _Result:
         raise DeadlineExceeded("the answer took longer than it may") from error
 
 
-async def _prepare(app: Services, request: InlineRequest) -> tuple[ProviderRun, CallBooks, Prompt]:
+async def _prepare(app: Services, request: InlineRequest, deadline: float) -> tuple[ProviderRun, CallBooks, Prompt]:
     chatbot = request.chatbot
     question = next((turn.content for turn in reversed(request.turns) if turn.role == "user"), "")
     app.metrics.cache_requests.labels("bypass").inc()
     sources = await find_sources(app, chatbot, question)
     prompt = _prompt(app, request, question, sources)
-    max_tokens = prompt.max_tokens or chatbot.max_tokens
+    prompt_tokens = sum(len(turn.content) for turn in prompt.turns) // 3 + 8
+    chain = await targets_for(app, chatbot, sources, prompt_tokens=prompt_tokens)
     books = CallBooks(
         app,
         chatbot.scope,
-        prompt_tokens=sum(len(turn.content) for turn in prompt.turns) // 3 + 8,
-        max_output_tokens=max_tokens,
+        prompt_tokens=prompt_tokens,
+        max_output_tokens=prompt.max_tokens or chatbot.max_tokens,
     )
-    run = ProviderRun(targets_for(app, chatbot, sources), prompt, books, max_calls=app.settings.max_provider_calls)
+    run = ProviderRun(
+        chain.targets,
+        prompt,
+        books,
+        gates=app.gates,
+        max_calls=app.settings.max_provider_calls,
+        deadline=deadline,
+        prompt_tokens=prompt_tokens,
+        hedging=hedges(app, chatbot),
+        skipped=chain.skipped,
+        patience_s=app.settings.provider_patience_s,
+    )
     return run, books, prompt
 
 
@@ -166,6 +184,8 @@ def _prompt(app: Services, request: InlineRequest, question: str, sources: Seque
             max_tokens=max_tokens,
             options=request.options,
             no_answer_text=chatbot.no_answer_text or prompting.DEFAULT_NO_ANSWER,
+            stable_turns=len(request.turns) - 1,
+            cache_key=chatbot.id,
         )
     framed = prompting.build(
         question=question,
@@ -179,13 +199,14 @@ def _prompt(app: Services, request: InlineRequest, question: str, sources: Seque
         max_tokens=max_tokens,
         room_tokens=app.settings.room_tokens,
         no_answer_text=chatbot.no_answer_text,
+        cache_key=chatbot.id,
     )
     turns = list(request.turns)
     for index in range(len(turns) - 1, -1, -1):
         if turns[index].role == "user":
             turns[index] = Turn("user", framed.turns[-1].content, turns[index].extra)
             break
-    return replace(framed, turns=(framed.turns[0], *turns), options=request.options)
+    return replace(framed, turns=(framed.turns[0], *turns), options=request.options, stable_turns=len(request.turns))
 
 
 def _answer(
@@ -208,4 +229,5 @@ def _answer(
 def _first_token(app: Services, request: InlineRequest, run: ProviderRun, seconds: float) -> None:
     assert run.route is not None
     tenant = app.metrics.tenant(request.chatbot.tenant_id)
-    app.metrics.first_token_seconds.labels(tenant, run.route.provider, "inline").observe(seconds)
+    provider = provider_label(app, run.route.provider)
+    app.metrics.first_token_seconds.labels(tenant, provider, "inline").observe(seconds)

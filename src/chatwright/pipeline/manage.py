@@ -217,8 +217,11 @@ async def _tell_revoked(app: Services, key_id: ApiKeyId) -> None:
 def _check_providers(app: Services, links: tuple[ProviderLink, ...]) -> None:
     for place, link in enumerate(links):
         if link.base_url is None:
-            if link.provider not in app.wires and link.provider not in app.platform_providers:
-                raise Unprocessable(f"no such provider: {link.provider!r}", param=f"providers[{place}].provider")
+            if app.catalogue.provider(link.provider) is None and link.key_id is None:
+                raise Unprocessable(
+                    f"no such provider: {link.provider!r}; a server of your own needs a base_url, or a key that has one",
+                    param=f"providers[{place}].provider",
+                )
             continue
         try:
             app.http.guard.check_url(link.base_url)

@@ -20,13 +20,15 @@ from chatwright.domain.errors import (
 from chatwright.domain.ids import ConversationId, DocumentId, is_id
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.messages import MessageState
-from chatwright.features import analysis, animation, conversations, jobs, knowledge
+from chatwright.features import analysis, animation, jobs, knowledge
 from chatwright.features.conversations import LoadedTurn
 from chatwright.pipeline.answer import answer
+from chatwright.pipeline.apology import with_apology
 from chatwright.pipeline.ending import Ending, end_message, words_of
 from chatwright.pipeline.index import index_document
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.submit import analyze, check_rows, search_knowledge
+from chatwright.pipeline.summary import summarise
 
 _log = structlog.get_logger(__name__)
 _SHARE_OF_TIME = 0.95
@@ -68,7 +70,7 @@ async def settle_failure(app: Services, job: Job, error: ChatwrightError) -> flo
         return delay_s
     if job.type is JobType.CHAT_RESPONSE:
         ending = Ending(state=MessageState.FAILED, error=error, dead_letter=True, retriable=passing)
-        await end_message(app, job, ending, last_seq=0)
+        await end_message(app, job, await with_apology(app, job, ending), last_seq=0)
     else:
         async with app.db.transaction(job.scope) as db:
             if await jobs.fail(db, job, state="failed", code=error.code, message=words_of(error)):
@@ -121,12 +123,7 @@ async def _work(app: Services, job: Job) -> Any:
         case JobType.KNOWLEDGE_SEARCH:
             return await _search(app, job, payload)
         case JobType.CONVERSATION_SUMMARY:
-            conversation_id = ConversationId(_id(payload, "conversation_id"))
-            async with app.db.transaction(job.scope) as db:
-                turns = await conversations.load_texts(db, job.scope, conversation_id)
-            if not turns:
-                raise NotFound("no such conversation, or it is empty")
-            return {"summary": analysis.summarise([turn.content for turn in turns])}
+            return await summarise(app, job, ConversationId(_id(payload, "conversation_id")))
         case JobType.DOCUMENT_INDEX:
             document_id = DocumentId(_id(payload, "document_id"))
             await index_document(app.db, app.embedder, job.scope, document_id)

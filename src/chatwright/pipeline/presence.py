@@ -16,6 +16,7 @@ from prometheus_client import generate_latest
 
 from chatwright.adapters.valkey import Valkey, translate
 from chatwright.domain.errors import Unavailable
+from chatwright.pipeline.providers import measure_states
 from chatwright.pipeline.services import Services
 from chatwright.telemetry.exposition import merge_metrics
 
@@ -46,6 +47,7 @@ async def show_presence(
     while True:
         try:
             if consuming():
+                measure_states(app)
                 beat = {"in_flight": in_flight(), "started_s": started_s}
                 async with asyncio.timeout(_ASK_WITHIN_S):
                     await _show(app, name, msgspec.json.encode(beat), generate_latest(app.metrics.registry))
@@ -99,6 +101,7 @@ async def present(valkey: Valkey) -> list[WorkerPresence]:
 async def metrics_page(app: Services) -> bytes:
     """The metrics of this process and each worker's as it last wrote them, in Prometheus' text form; ours alone while
     Valkey is away."""
+    measure_states(app)
     pages = {"api": generate_latest(app.metrics.registry).decode()}
     try:
         pages.update({name: raw.decode() for name, raw in (await _read_all(app.valkey, _metrics_key)).items()})

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from chatwright.adapters.catalogue import Catalogue
 from chatwright.adapters.models import Embedder
 from chatwright.adapters.postgres import Database
 from chatwright.adapters.providers.base import WireFormat
@@ -11,18 +12,21 @@ from chatwright.adapters.queue import Producer
 from chatwright.adapters.valkey import Channel, StreamLog, Valkey
 from chatwright.features.budgets import Ledger
 from chatwright.features.credentials import KeyDirectory
+from chatwright.features.provider_keys import KeyRing
+from chatwright.features.routing import Gates, KeyLimits
 from chatwright.features.tenancy import ChatbotDirectory
 from chatwright.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformProvider:
-    """A provider that the operator configured for everybody: wire format, address and key."""
+    """A provider that the operator configured for everybody: wire format, address, key and the key's limits."""
 
     wire: str
     base_url: str
     api_key: str | None = field(default=None, repr=False)
     default_model: str = ""
+    limits: KeyLimits = field(default_factory=KeyLimits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,14 @@ class PipelineSettings:
     provider_connect_timeout_s: float = 5.0
     provider_first_byte_timeout_s: float = 30.0
     provider_idle_timeout_s: float = 20.0
+    provider_patience_s: float = 5.0
+    call_unpriced: bool = False
+    hedging: bool = False
+    cheap_model: str = ""
+    provider_limits: Mapping[str, KeyLimits] = field(default_factory=dict[str, KeyLimits])
+    """Of the platform's keys, by provider."""
+    vertex_location: str = "global"
+    vertex_gateway: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +75,6 @@ class Services:
     ledger: Ledger
     chatbots: ChatbotDirectory
     keys: KeyDirectory
+    provider_keys: KeyRing
+    catalogue: Catalogue
+    gates: Gates

@@ -17,6 +17,7 @@ from chatwright.domain.errors import ChatwrightError
 from chatwright.domain.scope import Scope
 from chatwright.features import budgets, conversations, idempotency, jobs
 from chatwright.pipeline.enqueue import enqueue_row, job_spec, queue_id
+from chatwright.pipeline.provider_keys import watch_keys
 from chatwright.pipeline.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -43,6 +44,8 @@ async def sweep_forever(app: Services, admin: QueueAdmin, *, period_s: float = P
         if passes % 5 == 0:
             await _attempt("measure", measure(app, admin))
             await _attempt("settle_abandoned", settle_abandoned(app))
+        if passes % 30 == 0:
+            await _attempt("watch_provider_keys", watch_keys(app))
         if passes % 1800 == 0:
             await _attempt("tidy", tidy(app))
         passes += 1

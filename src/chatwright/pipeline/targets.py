@@ -1,155 +1,239 @@
-"""From a chatbot's provider chain to callable targets, and the books that each call goes through."""
+"""From a chatbot's provider chain to callable targets: which key, which address, at what price, within which limits.
+
+One link becomes a target per key that may be used for it, in order. What cannot be called (no key, no price, too small
+a context) is left out and told why. Read by `pipeline/answer.py`, `inline.py` and `providers.py`.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.errors import ProviderError
-from chatwright.domain.ids import CallId, ConversationId, MessageId, new_id
-from chatwright.domain.providers import Route, Source, Usage
+import msgspec
+import structlog
+
+from chatwright.adapters.catalogue import ModelFacts
+from chatwright.adapters.providers.gemini import vertex_base_url
+from chatwright.domain.chatbot import Chatbot, ProviderLink
+from chatwright.domain.errors import ChatwrightError, ContextLengthError, NotFound, ProviderError
+from chatwright.domain.providers import Route, Source
 from chatwright.domain.scope import Scope
-from chatwright.features.budgets import CallEnd, CallStart, price, sane
-from chatwright.features.routing import Target
-from chatwright.pipeline.services import Services
+from chatwright.features.provider_keys import ProviderKey
+from chatwright.features.routing import KeyLimits, Target
+from chatwright.pipeline.books import provider_label
+from chatwright.pipeline.services import PlatformProvider, Services
 
 EXTRACTIVE = "extractive"
 EXTRACTIVE_MODEL = "extractive"
+VERTEX = "vertex"
+_log = structlog.get_logger(__name__)
+NO_LIMITS = KeyLimits()
+_KEYS_PER_LINK = 3
 
 
-def targets_for(app: Services, chatbot: Chatbot, sources: Sequence[Source]) -> list[Target]:
-    """The chain in order. A link whose provider is not configured is left out; `extractive` closes every chain that
-    has knowledge to quote from, so that a chatbot still answers when every provider is down.
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Targets in order of preference, and why other links of the chain are not among them."""
+
+    targets: list[Target]
+    skipped: list[ProviderError] = field(default_factory=list[ProviderError])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Access:
+    """How one link may be called. `owner` is part of what its breaker counts on: never shared between tenants unless
+    the key is the platform's."""
+
+    base_url: str
+    secret: str | None
+    key_id: str | None
+    owner: str
+    guarded: bool
+    limits: KeyLimits
+
+
+async def chain_for(
+    app: Services, scope: Scope, links: Sequence[ProviderLink], *, prompt_tokens: int = 0, with_extractive: bool = True
+) -> Chain:
+    """The callable targets of `links`. `prompt_tokens` leaves out models that cannot hold the prompt.
+
+    With `with_extractive` the local provider closes the chain, so that a chatbot still answers when every provider is
+    down. A chain may come out empty.
+    """
+    chain = Chain([])
+    listed = False
+    for link in links:
+        if link.provider == EXTRACTIVE:
+            listed = True
+            chain.targets.append(_local(app))
+            continue
+        try:
+            model = _model_of(app, link)
+            _check(app, model, prompt_tokens)
+            accesses = await _accesses(app, scope, link)
+        except ChatwrightError as error:
+            left_out = error if isinstance(error, ProviderError) else _left_out(link, error.message)
+            chain.skipped.append(left_out)
+            app.metrics.provider_passed_over.labels(provider_label(app, link.provider), left_out.error_class).inc()
+            _log.info("provider.left_out", provider=link.provider, model=link.model, reason=left_out.message)
+            continue
+        chain.targets.extend(_target(app, link, model, access) for access in accesses)
+    if with_extractive and not listed:
+        chain.targets.append(_local(app))
+    return chain
+
+
+async def targets_for(app: Services, chatbot: Chatbot, sources: Sequence[Source], *, prompt_tokens: int) -> Chain:
+    """The chatbot's chain, closed by `extractive` where there is something to quote, or nothing else to call.
 
     Raises ProviderError when nothing is left to call.
     """
-    targets: list[Target] = []
-    for link in chatbot.providers:
-        platform = app.platform_providers.get(link.provider)
-        wire = app.wires.get(platform.wire if platform else link.provider)
-        base_url = link.base_url or (platform.base_url if platform else "")
-        if wire is None or (link.provider != EXTRACTIVE and not base_url):
-            continue
-        # A platform key is sent to the platform's own address only: a tenant's address would learn it.
-        api_key = platform.api_key if platform and link.base_url is None else None
-        targets.append(
-            Target(
-                Route(
-                    provider=link.provider,
-                    model=link.model or (platform.default_model if platform else ""),
-                    base_url=base_url,
-                    api_key=api_key,
-                    key_id="platform" if api_key else None,
-                    guarded=link.base_url is not None,
-                    connect_timeout_s=app.settings.provider_connect_timeout_s,
-                    first_byte_timeout_s=app.settings.provider_first_byte_timeout_s,
-                    idle_timeout_s=app.settings.provider_idle_timeout_s,
-                ),
-                wire,
-                counts=link.provider != EXTRACTIVE,
-            )
-        )
-    listed = any(target.route.provider == EXTRACTIVE for target in targets)
-    if not listed and (sources or not targets) and EXTRACTIVE in app.wires:
-        targets.append(Target(Route(provider=EXTRACTIVE, model=EXTRACTIVE_MODEL), app.wires[EXTRACTIVE], counts=False))
-    if not targets:
+    chain = await chain_for(
+        app, chatbot.scope, chatbot.providers, prompt_tokens=prompt_tokens, with_extractive=bool(sources)
+    )
+    if not chain.targets:
+        if chain.skipped:
+            raise chain.skipped[0]
+        chain.targets.append(_local(app))
+    return chain
+
+
+def hedges(app: Services, chatbot: Chatbot) -> bool:
+    return app.settings.hedging if chatbot.hedging is None else chatbot.hedging
+
+
+def _local(app: Services) -> Target:
+    return Target(Route(provider=EXTRACTIVE, model=EXTRACTIVE_MODEL), app.wires[EXTRACTIVE], counts=False)
+
+
+def _model_of(app: Services, link: ProviderLink) -> ModelFacts:
+    platform = app.platform_providers.get(link.provider)
+    name = link.model or (platform.default_model if platform else "")
+    if not name:
+        raise _left_out(link, "the chain names no model for it")
+    return app.catalogue.model(link.provider, name)
+
+
+def _check(app: Services, model: ModelFacts, prompt_tokens: int) -> None:
+    if model.source == "unknown" and not app.settings.call_unpriced:
         raise ProviderError(
-            f"chatbot {chatbot.slug} has no provider that is configured; set OPENAI_API_KEY or OPENAI_BASE_URL, "
-            "or list `extractive` in its chain",
+            f"{model.provider}/{model.model} is not called: no price is known for it. Give it one in models.toml; "
+            "name a server of your own `local`, which costs 0; or set CHATWRIGHT_UNKNOWN_PRICES=flag.",
             retriable=False,
-            error_class="not_configured",
+            error_class="price_unknown",
         )
-    return targets
+    # An estimate may be a quarter off: what may still fit is the provider's to judge.
+    if model.context_tokens is not None and prompt_tokens > model.context_tokens * 1.25:
+        raise ContextLengthError(
+            f"the prompt has about {prompt_tokens:,} tokens, {model.provider}/{model.model} takes "
+            f"{model.context_tokens:,}",
+            upstream_status=None,
+        )
 
 
-class CallBooks:
-    """Opens and closes ledger rows for one answer. Implements `features.routing.Books`.
-
-    `prompt_tokens` and `max_output_tokens` bound the reservation; `attempt` is the job's, where a message is answered;
-    after the run `usage` and `cost_nano` are the sums
-    over all calls (cost None as soon as one call has no known price).
-    """
-
-    def __init__(
-        self,
-        app: Services,
-        scope: Scope,
-        *,
-        prompt_tokens: int,
-        max_output_tokens: int,
-        conversation_id: ConversationId | None = None,
-        message_id: MessageId | None = None,
-        attempt: int = 0,
-        purpose: str = "chat",
-    ) -> None:
-        self._app = app
-        self._scope = scope
-        self._worst = Usage(input_tokens=prompt_tokens, output_tokens=max_output_tokens)
-        self._conversation_id = conversation_id
-        self._message_id = message_id
-        self._attempt = attempt
-        self._purpose = purpose
-        self.usage = Usage()
-        self.cost_nano: int | None = 0
-
-    async def open(self, route: Route) -> CallId:
-        call_id = CallId(new_id())
-        await self._app.ledger.open(
-            CallStart(
-                id=call_id,
-                tenant_id=self._scope.tenant_id,
-                chatbot_id=self._scope.chatbot_id,
-                conversation_id=self._conversation_id,
-                message_id=self._message_id,
-                attempt=self._attempt,
-                purpose=self._purpose,
-                provider=route.provider,
-                model=route.model,
-                key_id=route.key_id,
-                reserved_nano=price(route.provider, route.model, self._worst),
+async def _accesses(app: Services, scope: Scope, link: ProviderLink) -> list[_Access]:
+    """The ways to call a link: by the key that it names, else the tenant's keys, else the platform's. Raises
+    ProviderError when there is none, NotFound when the named key is gone."""
+    platform = app.platform_providers.get(link.provider)
+    if link.key_id is not None:
+        keys: Sequence[ProviderKey] = (await app.provider_keys.get(scope, link.key_id),)
+        if keys[0].provider != link.provider:
+            raise NotFound(f"the key {link.key_id} is for {keys[0].provider}")
+    else:
+        keys = await app.provider_keys.keys_for(scope, link.provider)
+    if keys:
+        return [_tenants_own(app, link, key, platform) for key in keys[:_KEYS_PER_LINK]]
+    if link.base_url is not None:
+        # A platform key is sent to the platform's own address only: a tenant's address would learn it.
+        return [
+            _Access(
+                base_url=link.base_url, secret=None, key_id=None, owner=f"tenant:{scope.tenant_id}", guarded=True,
+                limits=NO_LIMITS,
             )
+        ]  # fmt: skip
+    accesses = [
+        _Access(
+            base_url=_address(app, link, key, platform), secret=key.secret.reveal(), key_id=key.id, owner=key.id, guarded=False,
+            limits=_limits(key) if key.request_limit or key.token_limit else app.settings.provider_limits.get(link.provider, NO_LIMITS),
         )
-        return call_id
-
-    def close(
-        self, call_id: CallId, route: Route, state: str, usage: Usage | None, error: ProviderError | None
-    ) -> None:
-        end = CallEnd(
-            id=call_id,
-            state=state,
-            provider=route.provider,
-            model=route.model,
-            usage=sane(usage) if usage else Usage(estimated=state != "failed"),
-            error_class=error.error_class if error else None,
-            upstream_status=error.upstream_status if error else None,
-        )
-        self._app.ledger.close(end)
-        self._add(end)
-        self._measure(route, end)
-
-    def _add(self, end: CallEnd) -> None:
-        cost = end.cost_nano
-        self.cost_nano = None if cost is None or self.cost_nano is None else self.cost_nano + cost
-        if end.usage.input_tokens or end.usage.output_tokens:
-            self.usage = Usage(
-                input_tokens=self.usage.input_tokens + end.usage.input_tokens,
-                cached_tokens=self.usage.cached_tokens + end.usage.cached_tokens,
-                cache_write_tokens=self.usage.cache_write_tokens + end.usage.cache_write_tokens,
-                output_tokens=self.usage.output_tokens + end.usage.output_tokens,
-                reasoning_tokens=self.usage.reasoning_tokens + end.usage.reasoning_tokens,
-                estimated=self.usage.estimated or end.usage.estimated,
+        for key in await app.provider_keys.platform_keys(link.provider)
+    ]  # fmt: skip
+    if platform is not None:
+        accesses.append(
+            _Access(
+                base_url=platform.base_url, secret=platform.api_key, key_id="env" if platform.api_key else None,
+                owner="platform", guarded=False, limits=platform.limits,
             )
+        )  # fmt: skip
+    if not accesses:
+        raise _left_out(link, "it is not set up; add a key with `chatwright provider-key add`")
+    return accesses[:_KEYS_PER_LINK]
 
-    def _measure(self, route: Route, end: CallEnd) -> None:
-        metrics = self._app.metrics
-        tenant = metrics.tenant(self._scope.tenant_id)
-        # Labels are bounded: a model name comes from the tenant, so only priced ones and our own are spelled out.
-        model = route.model if end.cost_nano is not None else "other"
-        if end.usage.input_tokens:
-            metrics.tokens.labels(tenant, route.provider, model, "input").inc(end.usage.input_tokens)
-        if end.usage.output_tokens:
-            metrics.tokens.labels(tenant, route.provider, model, "output").inc(end.usage.output_tokens)
-        if end.cost_nano:
-            metrics.cost_dollars.labels(tenant, route.provider, model).inc(end.cost_nano / 1e9)
-        if end.error_class:
-            metrics.errors.labels(tenant, route.provider, end.error_class).inc()
-        if end.state in ("ok", "failed", "cut"):
-            metrics.provider_state.labels(route.provider).set(1 if end.state == "ok" else 0)
+
+def _tenants_own(app: Services, link: ProviderLink, key: ProviderKey, platform: PlatformProvider | None) -> _Access:
+    own = link.base_url or key.base_url
+    return _Access(
+        base_url=own or _address(app, link, key, platform),
+        secret=key.secret.reveal(),
+        key_id=key.id,
+        owner=key.id,
+        guarded=own is not None,
+        limits=_limits(key),
+    )
+
+
+def _address(app: Services, link: ProviderLink, key: ProviderKey, platform: PlatformProvider | None) -> str:
+    """Where a key is used when nobody says otherwise: the platform's gateway, or the provider's own address."""
+    if key.base_url:
+        return key.base_url
+    if link.provider == VERTEX:
+        return vertex_base_url(_project(key), app.settings.vertex_location, app.settings.vertex_gateway)
+    if platform is not None:
+        return platform.base_url
+    known = app.catalogue.provider(link.provider)
+    if known is None or not known.base_url:
+        raise _left_out(link, "its address is not known; give the key or the chain's link a base_url")
+    return known.base_url
+
+
+def _project(key: ProviderKey) -> str:
+    """The Google project that a service account belongs to."""
+    try:
+        return str(msgspec.json.decode(key.secret.reveal())["project_id"])
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise ProviderError(
+            f"the key {key.id} is no service account with a project_id", retriable=False, error_class="not_configured"
+        ) from error
+
+
+def _limits(key: ProviderKey) -> KeyLimits:
+    if not (key.request_limit or key.token_limit):
+        return NO_LIMITS
+    return KeyLimits(requests_per_minute=key.request_limit or 0, tokens_per_minute=key.token_limit or 0)
+
+
+def _target(app: Services, link: ProviderLink, model: ModelFacts, access: _Access) -> Target:
+    platform = app.platform_providers.get(link.provider)
+    known = app.catalogue.provider(link.provider)
+    wire = platform.wire if platform else known.wire if known else "openai"
+    gate = f"{link.provider}|{access.owner}|{access.base_url}"
+    settings = app.settings
+    return Target(
+        Route(
+            provider=link.provider,
+            model=model.model,
+            base_url=access.base_url,
+            api_key=access.secret,
+            key_id=access.key_id,
+            guarded=access.guarded,
+            connect_timeout_s=settings.provider_connect_timeout_s,
+            first_byte_timeout_s=settings.provider_first_byte_timeout_s,
+            idle_timeout_s=settings.provider_idle_timeout_s,
+        ),
+        app.wires[wire],
+        gate=gate,
+        limits=access.limits,
+        context_tokens=model.context_tokens,
+    )
+
+
+def _left_out(link: ProviderLink, why: str) -> ProviderError:
+    return ProviderError(f"{link.provider} is not called: {why}.", retriable=False, error_class="not_configured")

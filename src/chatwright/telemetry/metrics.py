@@ -1,12 +1,13 @@
 """Every metric, declared once. Names and labels are the public contract; a label's values are few and known.
 
-Never a label: conversation, visitor, message or key ids. Tenants beyond the first `TENANT_LABELS` seen fold into
-``other``, so that a platform with many tenants does not make a time series of each.
+Never a label: conversation, visitor, message or key ids. Tenants beyond the first `TENANT_LABELS` seen, and models
+beyond the first `MODEL_LABELS`, fold into ``other``, so that a platform with many does not make a time series of each.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 TENANT_LABELS = 50
+MODEL_LABELS = 200
 _SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _FAST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -61,8 +62,26 @@ class Metrics:
         self.dead_letters = Gauge("ai_dead_letters", "Open dead letters", registry=registry)
         self.provider_state = Gauge(
             "ai_provider_state",
-            "1 while calls to the provider succeed, 0 after a failure",
+            "Breaker of the platform's own key: 1 closed, 0.5 half open or limited, 0 open or key refused",
             ["provider"],
+            registry=registry,
+        )
+        self.provider_attempts = Counter(
+            "chatwright_provider_attempts",
+            "Provider calls by how they ended",
+            ["provider", "outcome"],
+            registry=registry,
+        )
+        self.provider_fallbacks = Counter(
+            "chatwright_provider_fallbacks",
+            "Answers that another provider gave than the first of the chain",
+            ["provider"],
+            registry=registry,
+        )
+        self.provider_passed_over = Counter(
+            "chatwright_provider_passed_over",
+            "Targets that were not called, by reason",
+            ["provider", "reason"],
             registry=registry,
         )
         self.guard_verdicts = Counter(
@@ -80,6 +99,7 @@ class Metrics:
             "chatwright_requeued_jobs", "Jobs the sweeper put back into the queue", ["reason"], registry=registry
         )
         self._tenants: set[str] = set()
+        self._models: set[str] = set()
 
     def tenant(self, tenant_id: str) -> str:
         """The label value for a tenant: itself while there is room, else ``other``."""
@@ -88,4 +108,13 @@ class Metrics:
         if len(self._tenants) < TENANT_LABELS:
             self._tenants.add(tenant_id)
             return tenant_id
+        return "other"
+
+    def model(self, name: str) -> str:
+        """The label value for a model's name, which a tenant wrote: itself while there is room, else ``other``."""
+        if name in self._models:
+            return name
+        if len(self._models) < MODEL_LABELS:
+            self._models.add(name)
+            return name
         return "other"

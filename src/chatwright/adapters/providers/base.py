@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from chatwright.adapters.providers.failures import Failure
 from chatwright.domain.errors import CutStream
 from chatwright.domain.providers import Completion, Delta, Finish, Prompt, Route, Usage
 
@@ -35,6 +36,39 @@ class WireFormat(Protocol):
 
     async def embed(self, route: Route, texts: Sequence[str]) -> Embeddings:
         """One vector a text. Raises ProviderError and its subclasses only."""
+        ...
+
+
+class Unreadable(ValueError):
+    """Bytes that should have been an answer of the dialect and are not. The message quotes nothing of them."""
+
+
+class Reader(Protocol):
+    """Reads one answer of one dialect, event by event or whole; pure. `exchange.py` drives it and judges its end."""
+
+    done: bool
+    """The end marker came: nothing after it is read."""
+    shown: bool
+    """Text or a tool call was given out."""
+    finish: Finish | None
+    """The finish reason, once it came: little is due after it."""
+    failure: Failure | None
+    """What the provider reported inside its answer."""
+
+    def read(self, data: bytes, event: bytes = b"") -> Delta | None:
+        """Take one event's payload (`event` is its name); a delta if it brings something to show. Raises Unreadable."""
+        ...
+
+    def read_whole(self, body: bytes) -> list[Delta]:
+        """Take an answer that is no stream. Raises Unreadable."""
+        ...
+
+    def last(self) -> Delta | None:
+        """The closing delta, with finish and usage. None if there was no finish marker: the answer was cut off."""
+        ...
+
+    def usage_now(self) -> Usage | None:
+        """What was reported so far."""
         ...
 
 

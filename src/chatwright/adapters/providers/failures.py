@@ -8,15 +8,16 @@ import re
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from time import time
+from typing import Any
 
 import msgspec
 
 from chatwright.domain.errors import (
-    ContentFiltered,
-    ContextTooLong,
-    ProviderAuthenticationFailed,
+    AuthenticationError,
+    ContentFilterError,
+    ContextLengthError,
     ProviderError,
-    ProviderRateLimited,
+    RateLimitError,
 )
 
 MAX_MESSAGE_CHARS = 500
@@ -24,12 +25,12 @@ MAX_RETRY_AFTER_S = 86_400.0
 
 _KEY = re.compile(
     r"(?i:bearer\s+)[^\s\"']{4,}|\b(?:sk|pk|rk|gsk|xai|pplx|hf|nvapi|csk|tgp|r8|cw|fw)[-_][A-Za-z0-9_\-*.]{3,}"
-    r"|\bAIza[A-Za-z0-9_\-]{10,}|[A-Za-z0-9_\-]*\*{3,}[A-Za-z0-9_\-*]*|\b[A-Za-z0-9_]{36,}\b"
+    r"|\bAIza[A-Za-z0-9_\-]{10,}|\bya29\.[A-Za-z0-9_\-.]+|[A-Za-z0-9_\-]*\*{3,}[A-Za-z0-9_\-*]*|\b[A-Za-z0-9_]{36,}\b"
 )
 _CONTEXT = re.compile(
     r"maximum context length|max(?:imum)? (?:context|prompt|input) (?:length|size|tokens)|context[ _](?:length|window|size)"
     r"|prompt (?:is )?too long|too many (?:prompt |input )?tokens|input token count .{0,40}exceeds"
-    r"|reduce the length of|length of all messages is too long|longer than the model'?s context",
+    r"|reduce the length of|length of all messages is too long|longer than the model'?s context|exceed context limit",
     re.IGNORECASE,
 )
 _CONTEXT_CODES = frozenset(
@@ -45,7 +46,9 @@ _QUOTA_CODES = frozenset(
     {"insufficient_quota", "billing_error", "insufficient_credits", "billing_hard_limit_reached", "billing_not_active"}
 )
 _QUOTA = re.compile(
-    r"exceeded your current quota|insufficient (?:balance|credits|quota|funds)|billing details", re.IGNORECASE
+    r"exceeded your current quota|insufficient (?:balance|credits|quota|funds)|billing details"
+    r"|credit balance is too low|reached your specified .{0,20}usage limit",
+    re.IGNORECASE,
 )
 _AUTH_CODES = frozenset(
     {
@@ -55,11 +58,19 @@ _AUTH_CODES = frozenset(
         "permission_denied",
         "unauthorized",
         "API_KEY_INVALID",
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
     }
 )
 _AUTH = re.compile(r"(?:incorrect|invalid) api[ _]key|api key not valid|api_key_invalid", re.IGNORECASE)
 _FILTER_CODES = frozenset(
-    {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "moderation_blocked"}
+    {
+        "content_filter",
+        "content_policy_violation",
+        "invalid_prompt",
+        "ResponsibleAIPolicyViolation",
+        "moderation_blocked",
+    }
 )
 _RATE_CODES = frozenset(
     {"rate_limit_exceeded", "rate_limit_error", "RateLimitReached", "RESOURCE_EXHAUSTED", "too_many_requests"}
@@ -79,6 +90,10 @@ class Failure(msgspec.Struct, frozen=True):
     status: int | None = None
     """An HTTP status that the body itself names (errors inside a stream)."""
     param: str = ""
+    wait_s: float | None = None
+    """How long the body asks us to wait (Google sends no header for it)."""
+    spent: bool | None = None
+    """Whether a quota of a day is used up, not one of a minute; None if the body names no quota."""
 
 
 def read_failure(body: bytes) -> Failure:
@@ -108,7 +123,29 @@ def failure_of(value: object) -> Failure:
         message = detail if isinstance(detail, str) else "" if detail is None else msgspec.json.encode(detail).decode()
     codes = _codes(value)
     param: object = value.get("param")
-    return Failure(message, codes, _status(value), param if isinstance(param, str) else "")
+    found = Failure(message, codes, _status(value), param if isinstance(param, str) else "")
+    details: object = value.get("details")
+    return _with_details(found, details) if isinstance(details, list) else found
+
+
+def _with_details(failure: Failure, details: list[Any]) -> Failure:
+    """Add what Google's `details` say: a reason, a quota, a wait. Each names its kind in `@type`."""
+    reasons: list[str] = []
+    wait_s: float | None = None
+    spent: bool | None = None
+    for detail in details:
+        match detail:
+            case {"reason": str(reason)}:
+                reasons.append(reason)
+            case {"retryDelay": str(delay)}:
+                wait_s = _number(delay.removesuffix("s"))
+            case {"violations": list(violations)}:
+                ids = [str(quota.get("quotaId", "")) for quota in violations if isinstance(quota, dict)]
+                # Several may be listed: while a day's is used up, waiting for a minute's is no use.
+                spent = any("PerDay" in quota for quota in ids) if any(ids) else None
+            case _:
+                continue
+    return msgspec.structs.replace(failure, codes=(*failure.codes, *reasons), wait_s=wait_s, spent=spent)
 
 
 def _codes(value: Mapping[str, object]) -> tuple[str, ...]:
@@ -122,7 +159,7 @@ def _codes(value: Mapping[str, object]) -> tuple[str, ...]:
 def _status(value: Mapping[str, object]) -> int | None:
     for name in ("status_code", "code", "status"):
         code: object = value.get(name)
-        if isinstance(code, str) and code.isdigit():
+        if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdigit():
             code = int(code)
         if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599:
             return code
@@ -155,19 +192,26 @@ def failed(
     codes = set(failure.codes)
     message = _message(failure.message, provider, status, secrets, prompt)
     wait_s = retry_after_s(headers) if status >= 400 else None
+    if wait_s is None and failure.wait_s is not None:
+        wait_s = min(failure.wait_s, MAX_RETRY_AFTER_S)
     judged = status if status >= 400 else failure.status or _status_of(codes)
     if codes & _FILTER_CODES and judged < 500:
-        return ContentFiltered(message, upstream_status=status)
-    if judged == 402 or (judged in (400, 403, 429) and (codes & _QUOTA_CODES or _QUOTA.search(failure.message))):
+        return ContentFilterError(message, upstream_status=status)
+    quota = failure.spent
+    if quota is None:
+        # Google says "exceeded your current quota" of a minute's quota too: its text decides nothing.
+        told = "RESOURCE_EXHAUSTED" not in codes and _QUOTA.search(failure.message) is not None
+        quota = told or bool(codes & _QUOTA_CODES)
+    if judged == 402 or (judged in (400, 403, 429) and quota):
         return ProviderError(
             message, retriable=False, upstream_status=status, retry_after_s=wait_s, error_class="quota"
         )
     if judged == 413 or (judged in (400, 422, 500) and (codes & _CONTEXT_CODES or _CONTEXT.search(failure.message))):
-        return ContextTooLong(message, upstream_status=status)
+        return ContextLengthError(message, upstream_status=status)
     if judged in (401, 403) or (judged == 400 and (codes & _AUTH_CODES or _AUTH.search(failure.message))):
-        return ProviderAuthenticationFailed(message, upstream_status=status)
+        return AuthenticationError(message, upstream_status=status)
     if judged == 429:
-        return ProviderRateLimited(message, upstream_status=status, retry_after_s=wait_s)
+        return RateLimitError(message, upstream_status=status, retry_after_s=wait_s)
     if judged >= 500 or judged in _TRANSIENT:
         retriable, error_class = True, "server_error"
     elif judged == 404 or codes & _MODEL_CODES:
@@ -189,7 +233,7 @@ def _status_of(codes: set[str]) -> int:
         (429, _RATE_CODES | _QUOTA_CODES),
         (401, _AUTH_CODES),
         (404, _MODEL_CODES),
-        (400, _REFUSED_CODES | _CONTEXT_CODES),
+        (400, _REFUSED_CODES | _CONTEXT_CODES | _FILTER_CODES),
     ):
         if codes & known:
             return status

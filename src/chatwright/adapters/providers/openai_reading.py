@@ -4,11 +4,12 @@ Pure, no connection. Unknown fields are skipped while decoding; a field of an un
 slower reading that keeps what can be kept, instead of failing the answer. Called by `openai_chat.py` only.
 """
 
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from chatwright.adapters.providers.base import Embeddings
+from chatwright.adapters.providers.base import Unreadable
 from chatwright.adapters.providers.failures import Failure, failure_of, read_failure
 from chatwright.domain.providers import Delta, Finish, Usage
 
@@ -92,45 +93,56 @@ class Answer(msgspec.Struct):
     error: Any = None
     x_groq: _Groq | None = None
     object: str | None = None
-    id: str | None = None
+
+
+class _PlainDelta(msgspec.Struct, gc=False):
+    content: str
+    reasoning_content: None = None
+    reasoning: None = None
+    refusal: None = None
+    tool_calls: None = None
+    function_call: None = None
+
+
+class _PlainChoice(msgspec.Struct, gc=False):
+    delta: _PlainDelta
+    index: Literal[0] = 0
+    finish_reason: None = None
+    usage: None = None
+    error: None = None
+
+
+class _Plain(msgspec.Struct, gc=False):
+    """A streamed chunk that brings text and nothing else, as nearly all do: what decodes as one needs no questions."""
+
+    choices: tuple[_PlainChoice]
+    object: Literal["chat.completion.chunk", "chat.completion", ""] = ""
+    usage: None = None
+    model: str | None = None
+    error: None = None
+    x_groq: None = None
 
 
 _S = TypeVar("_S", bound=msgspec.Struct)
-_INNER: dict[str, type[msgspec.Struct]] = {
-    "usage": WireUsage,
-    "delta": Message,
-    "message": Message,
-    "prompt_tokens_details": _InputDetails,
-    "completion_tokens_details": _OutputDetails,
-    "x_groq": _Groq,
-}
-_decoder = msgspec.json.Decoder(Answer)
+_decode = msgspec.json.Decoder(Answer).decode
+_decode_plain = msgspec.json.Decoder(_Plain).decode
+_MISSES = 4
+"""How often a stream may send something else before its chunks are no longer taken for plain ones first: each miss costs
+a decoding more."""
+_SHORT = 16
+"""Bytes below which an event may be the end marker."""
 
 
-class Unreadable(ValueError):
-    """Bytes that should have been a JSON object and are not."""
-
-
-def decode(data: bytes) -> Answer:
-    """Decode one chunk or answer. Raises Unreadable if it is not a JSON object."""
-    try:
-        return _decoder.decode(data)
-    except msgspec.ValidationError:
-        return _salvage(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # The decoder's own message may quote what it read.
-        raise Unreadable("not JSON") from error
-
-
-def _salvage(data: bytes) -> Answer:
-    """Decode field by field; what does not fit is as if it were not there."""
+def fitting(data: bytes, kind: type[_S]) -> _S:
+    """Decode field by field; what does not fit is as if it were not there. Raises Unreadable unless it is an object."""
     try:
         value: object = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # The decoder's own message may quote what it read.
         raise Unreadable("not JSON") from error
     if not isinstance(value, dict):
         raise Unreadable("not a JSON object")
-    return _fitting(value, Answer)
+    return _fitting(value, kind)
 
 
 def _fitting(value: dict[str, Any], kind: type[_S]) -> _S:
@@ -142,20 +154,31 @@ def _fitting(value: dict[str, Any], kind: type[_S]) -> _S:
         try:
             kept[field.name] = msgspec.convert(found, field.type, strict=False)
         except msgspec.ValidationError:
-            inner = _INNER.get(field.name)
-            if inner is not None and isinstance(found, dict):
+            inner, many = _inner(field.type)
+            if inner is not None and not many and isinstance(found, dict):
                 kept[field.name] = _fitting(found, inner)
-            elif field.name == "choices" and isinstance(found, list):
-                kept["choices"] = [_fitting(choice, _Choice) for choice in found if isinstance(choice, dict)]
+            elif inner is not None and many and isinstance(found, list):
+                kept[field.name] = [_fitting(item, inner) for item in found if isinstance(item, dict)]
     return kind(**kept)
 
 
+@cache
+def _inner(kind: Any) -> tuple[type[msgspec.Struct] | None, bool]:
+    """The struct inside a field's type, and whether the field holds a list of them."""
+    for member in get_args(kind) or (kind,):
+        many = get_origin(member) is list
+        struct = get_args(member)[0] if many else member
+        if isinstance(struct, type) and issubclass(struct, msgspec.Struct):
+            return struct, many
+    return None, False
+
+
 def normal_usage(wire: WireUsage | None) -> Usage | None:
-    """One record out of what was reported; None if neither side of it was.
+    """One record out of what was reported; None if neither side of it was, or both as nothing: no prompt has 0 tokens.
 
     x.ai counts reasoning beside `completion_tokens`: seen by a total that only adds up with it.
     """
-    if wire is None or (wire.prompt_tokens is None and wire.completion_tokens is None):
+    if wire is None or not (wire.prompt_tokens or wire.completion_tokens):
         return None
     given, made = max(0, wire.prompt_tokens or 0), max(0, wire.completion_tokens or 0)
     cached = written = reasoning = 0
@@ -183,7 +206,7 @@ class ChatReader:
     came.
     """
 
-    __slots__ = ("done", "failure", "finish", "model", "refused", "shown", "usage", "whole")
+    __slots__ = ("_misses", "_plain", "done", "failure", "finish", "model", "refused", "shown", "usage", "whole")
 
     def __init__(self) -> None:
         self.done = False
@@ -196,13 +219,32 @@ class ChatReader:
         self.usage: WireUsage | None = None
         self.whole = False
         """What is read is a whole answer: `message` counts, not `delta` (Perplexity sends both in either case)."""
+        self._plain = True
+        """The next chunk is likely one of text only."""
+        self._misses = 0
 
     def read(self, data: bytes, event: bytes = b"") -> Delta | None:
         """Take one event's payload; a delta if it brings something to show. Raises Unreadable."""
-        if data == b"[DONE]" or data.strip() == b"[DONE]":
+        if self._plain and not event:
+            try:
+                plain = _decode_plain(data)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self._plain = False
+                self._misses += 1
+            else:
+                self.model = plain.model or self.model
+                text = plain.choices[0].delta.content
+                if not text:
+                    return None
+                self.shown = True
+                return Delta(text=text, model=self.model)
+        if len(data) < _SHORT and data.strip() == b"[DONE]":
             self.done = True
             return None
-        answer = decode(data)
+        try:
+            answer = _decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            answer = fitting(data, Answer)
         choices = answer.choices
         if answer.error or answer.object == "error" or event == b"error":
             self.failure = failure_of(answer.error) if answer.error else read_failure(data)
@@ -221,6 +263,17 @@ class ChatReader:
             if not choice.index:
                 return self._choice(choice)
         return None
+
+    def read_whole(self, body: bytes) -> list[Delta]:
+        """Take an answer that is no stream. Raises Unreadable."""
+        self.whole = True
+        self._plain = False
+        delta = self.read(body.strip())
+        return [] if delta is None else [delta]
+
+    def usage_now(self) -> Usage | None:
+        """What was reported so far."""
+        return normal_usage(self.usage)
 
     def _choice(self, choice: _Choice) -> Delta | None:
         if choice.usage is not None:
@@ -249,6 +302,7 @@ class ChatReader:
             calls = [_legacy_call(message.function_call)]
         if text or calls:
             self.shown = True
+            self._plain = self._misses < _MISSES and not (calls or reasoning or self.whole)
         elif not reasoning:
             return None
         return Delta(text=text, reasoning=reasoning, tool_calls=calls, model=self.model)
@@ -288,32 +342,3 @@ def _legacy_call(call: dict[str, Any]) -> dict[str, Any]:
     if call.get("name"):
         return {"index": 0, "id": "call_0", "type": "function", "function": call}
     return {"index": 0, "function": call}
-
-
-class _Vector(msgspec.Struct):
-    embedding: list[float]
-    index: int | None = None
-
-
-class _EmbeddingsAnswer(msgspec.Struct):
-    data: list[_Vector]
-    model: str | None = None
-    usage: WireUsage | None = None
-
-
-_embeddings_decoder = msgspec.json.Decoder(_EmbeddingsAnswer)
-
-
-def read_embeddings(data: bytes, count: int) -> Embeddings:
-    """The vectors in the order of the texts. Raises Unreadable unless there are `count` of them, of one size."""
-    try:
-        answer = _embeddings_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreadable("not an embeddings answer") from error
-    found = answer.data
-    if all(vector.index is not None for vector in found):
-        found = sorted(found, key=lambda vector: vector.index or 0)
-    vectors = [vector.embedding for vector in found]
-    if len(vectors) != count or len({len(vector) for vector in vectors}) > 1 or not all(vectors):
-        raise Unreadable(f"{len(vectors)} vectors for {count} texts")
-    return Embeddings(vectors=vectors, usage=normal_usage(answer.usage), model=answer.model)

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
 _PREFIX = b"data: "
+_NAMED = b"event: "
+# What the constructor of a named tuple calls, at half of its price.
+_new = tuple.__new__
 
 
 class SseEvent(NamedTuple):
@@ -62,8 +65,15 @@ class SseParser:
         for block in blocks:
             # The form of nearly every provider's nearly every event.
             if block.startswith(_PREFIX) and b"\n" not in block and len(block) > 6:
-                events.append(SseEvent(b"", block[6:]))
-            elif (event := _parse(block)) is not None:
+                events.append(_new(SseEvent, (b"", block[6:])))
+                continue
+            if block.startswith(_NAMED):
+                # The form of those that name their events: one line for the name, one for the data.
+                name, _, line = block[7:].partition(b"\n")
+                if line.startswith(_PREFIX) and b"\n" not in line and len(line) > 6:
+                    events.append(_new(SseEvent, (name, line[6:])))
+                    continue
+            if (event := _parse(block)) is not None:
                 events.append(event)
         return events
 

@@ -6,13 +6,15 @@ byte) and by `Route.connect_timeout_s`.
 
 import asyncio
 from functools import lru_cache
+from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from yarl import URL
 
 from chatwright.adapters.providers.http import BodyTooLarge, HttpClients, read_body
-from chatwright.domain.errors import BadRequest, ProviderAuthenticationFailed, ProviderError
+from chatwright.adapters.providers.rate_headers import stated_limits
+from chatwright.domain.errors import AuthenticationError, BadRequest, ProviderError
 from chatwright.domain.providers import Route
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ class Target(NamedTuple):
 
     url: URL
     headers: "CIMultiDict[str]"
+
+    def __repr__(self) -> str:
+        return f"Target({self.url.host})"  # the headers hold the key
 
 
 def endpoint(base_url: str, path: str) -> URL:
@@ -44,9 +49,9 @@ def endpoint(base_url: str, path: str) -> URL:
 
 
 def usable_key(key: str) -> str:
-    """The key, if it can stand in a header. Raises ProviderAuthenticationFailed."""
+    """The key, if it can stand in a header. Raises AuthenticationError."""
     if not key.isascii() or not key.isprintable():
-        raise ProviderAuthenticationFailed(
+        raise AuthenticationError(
             "The provider's key holds characters that no key has; enter it again.", upstream_status=None
         )
     return key
@@ -62,8 +67,9 @@ async def post(
 ) -> aiohttp.ClientResponse:
     """Send and wait for the status line, until `deadline` (clock of the loop).
 
-    The caller closes or releases the response. Raises ProviderError, also on a redirect: a key and a prompt are not
-    carried on to another address.
+    The caller closes or releases the response. `route.heard` is told what the headers state about the key's limits,
+    whatever the status. Raises ProviderError, also on a redirect: a key and a prompt are not carried on to another
+    address.
     """
     headers = target.headers
     if route.call_id is not None:
@@ -83,6 +89,10 @@ async def post(
         raise _refused(f"{route.provider} was not called. {error.message}", error_class="address_refused") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise translated(error, route, waited_s=route.first_byte_timeout_s) from error
+    if route.heard is not None:
+        limits = stated_limits(response.headers, now_s=time())
+        if limits is not None:
+            route.heard(limits)
     if 300 <= response.status < 400:
         response.close()
         message = f"{route.provider} redirects ({response.status}); set base_url to the address that it leads to."

@@ -1,9 +1,10 @@
-"""Live fan-out: one pub/sub connection per process, shared by every open stream in it, and two lines of notices.
+"""Live fan-out: one pub/sub connection per process, shared by every open stream in it, and some lines of notices.
 
 Owns the connection and the subscriptions (by reference count); `follower.py` owns what one reader sees. A connection
 that breaks, or hears nothing for `silence_s` although it pings, is replaced, and every follower then looks into its
 log; a follower therefore needs no timer of its own.
-Called by the sockets and event streams of `entrypoints/`, by the worker (`cancels`) and by authentication (`revoked`).
+Called by the sockets and event streams of `entrypoints/`, by the worker (`cancels`), by authentication (`revoked`) and
+by the choice of providers (`gates`).
 """
 
 import asyncio
@@ -101,6 +102,12 @@ class Channel:
         async with _Notices(self, "revoked") as notices:
             async for text in notices:
                 yield None if text is None else ApiKeyId(text)
+
+    async def gates(self) -> AsyncIterator[str | None]:
+        """Circuit breakers that opened or closed, as their scripts publish it. None: look up all that are open."""
+        async with _Notices(self, "gates") as notices:
+            async for text in notices:
+                yield text
 
     def join(self, name: bytes, listener: _Listener) -> bool:
         """Add a listener. Returns True if the subscription already stands; else `resumed` is called once it does."""

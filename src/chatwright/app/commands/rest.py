@@ -11,7 +11,8 @@ from typing import Any, Literal, cast
 import click
 
 from chatwright.app.credentials import read_credentials
-from chatwright.app.settings import SettingsError, load_settings
+from chatwright.app.options import SettingsError
+from chatwright.app.settings import load_settings
 from chatwright.domain.errors import ChatwrightError, Unavailable
 
 KeyKind = Literal["admin", "tenant"]

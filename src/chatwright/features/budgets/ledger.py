@@ -17,7 +17,7 @@ from chatwright.adapters.postgres import Database
 from chatwright.domain.errors import ChatwrightError, LostLock, Unavailable
 from chatwright.domain.ids import CallId, ChatbotId, ConversationId, MessageId, TenantId
 from chatwright.domain.providers import Usage
-from chatwright.features.budgets.pricing import price, price_book, sane, warm_price_book
+from chatwright.features.budgets.pricing import sane
 from chatwright.features.budgets.store import CLOSE_CALLS, OPEN_CALLS
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +46,10 @@ class CallStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEnd:
-    """How a call ended: `ok`, `failed`, `cut` or `cancelled`, and what it used."""
+    """How a call ended: `ok`, `failed`, `cut` or `cancelled`, what it used, and what that costs.
+
+    `cost_nano` is None when no price is known; `price_book` names the prices that it was computed with.
+    """
 
     id: CallId
     state: str
@@ -55,13 +58,8 @@ class CallEnd:
     usage: Usage = field(default_factory=Usage)
     error_class: str | None = None
     upstream_status: int | None = None
-
-    @property
-    def cost_nano(self) -> int | None:
-        """None when no price is known. A failed call that used nothing, or was never made, costs nothing."""
-        if self.state == "failed" and not (self.usage.input_tokens or self.usage.output_tokens):
-            return 0
-        return price(self.provider, self.model, self.usage)
+    cost_nano: int | None = None
+    price_book: str | None = None
 
 
 class Ledger:
@@ -86,7 +84,14 @@ class Ledger:
     def _not_made(self, call: CallStart) -> None:
         """Close a row, should there be one, whose call nobody will make."""
         self.close(
-            CallEnd(id=call.id, state="failed", provider=call.provider, model=call.model, error_class="not_made")
+            CallEnd(
+                id=call.id,
+                state="failed",
+                provider=call.provider,
+                model=call.model,
+                error_class="not_made",
+                cost_nano=0,
+            )
         )
 
     async def flush(self, *, timeout_s: float = 5.0) -> bool:
@@ -119,8 +124,6 @@ class Ledger:
         return [call.id in opened for call in calls]
 
     async def _write_closes(self, ends: list[CallEnd]) -> list[bool]:
-        book = price_book()
-        costs = [end.cost_nano for end in ends]
         await self._db.operator_fetch(
             CLOSE_CALLS,
             [end.id for end in ends],
@@ -130,11 +133,12 @@ class Ledger:
             [end.model for end in ends],
             [end.usage.input_tokens for end in ends],
             [end.usage.cached_tokens for end in ends],
+            [end.usage.cache_write_tokens for end in ends],
             [end.usage.output_tokens for end in ends],
             [end.usage.reasoning_tokens for end in ends],
-            costs,
+            [end.cost_nano for end in ends],
             [end.usage.estimated for end in ends],
-            [None if cost is None else book for cost in costs],
+            [None if end.cost_nano is None else end.price_book for end in ends],
         )
         return [True] * len(ends)
 
@@ -142,8 +146,6 @@ class Ledger:
 @asynccontextmanager
 async def open_ledger(db: Database) -> AsyncGenerator[Ledger]:
     """Run a ledger's writers; on leaving, what was handed over is written first (at most 5 s)."""
-    # Reading the price book takes 0.4 s: off the loop, and before the first visitor comes.
-    await asyncio.to_thread(warm_price_book)
     ledger = Ledger(db)
     writers = asyncio.create_task(ledger.run(), name="ledger")
     try:
@@ -157,8 +159,8 @@ async def open_ledger(db: Database) -> AsyncGenerator[Ledger]:
 class _Group:
     """Gathers items while a write is on its way. `write` tells of each item whether it was taken.
 
-    `keep`: a failed group is retried, not reported. `linger_s`: how long to gather before each write. `unwanted` gets what was, or may have been, written although its
-    caller gave up or was told that it failed.
+    `keep`: a failed group is retried, not reported. `linger_s`: how long to gather before each write. `unwanted` gets
+    what was, or may have been, written although its caller gave up or was told that it failed.
     """
 
     def __init__(

@@ -30,13 +30,14 @@ CLOSE_CALLS = """
 UPDATE calls
    SET state = ended.state, error_class = ended.error_class, upstream_status = ended.upstream_status,
        model = coalesce(ended.model, calls.model),
-       input_tokens = ended.input_tokens, cached_tokens = ended.cached_tokens, output_tokens = ended.output_tokens,
+       input_tokens = ended.input_tokens, cached_tokens = ended.cached_tokens,
+       cache_write_tokens = ended.cache_write_tokens, output_tokens = ended.output_tokens,
        reasoning_tokens = ended.reasoning_tokens, cost_nano = ended.cost_nano, estimated = ended.estimated,
        price_book = ended.price_book, closed_at = now()
   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
-              $9::bigint[], $10::bigint[], $11::bool[], $12::text[])
-    AS ended (id, state, error_class, upstream_status, model, input_tokens, cached_tokens, output_tokens,
-              reasoning_tokens, cost_nano, estimated, price_book)
+              $9::bigint[], $10::bigint[], $11::bigint[], $12::bool[], $13::text[])
+    AS ended (id, state, error_class, upstream_status, model, input_tokens, cached_tokens, cache_write_tokens,
+              output_tokens, reasoning_tokens, cost_nano, estimated, price_book)
  WHERE calls.id = ended.id AND calls.state IN ('open', 'abandoned')
 """
 

@@ -16,9 +16,9 @@ END_CHAT = """
 -- The whole ending of a chat job in one statement, after the conversation's row was locked: the attempt's fence first,
 -- and only if it holds ($5) the answer ($11 on, if there is one), the message's state and the next waiting message.
 -- $1 tenant, $2 conversation, $3 job, $4 job state, $5 attempt, $6 message, $7 message state, $8 error code,
--- $9 error message, $10 reading
+-- $9 error message for visitors, $10 reading, $27 error of the job
 WITH held AS (
-    UPDATE jobs SET state = $4, error_code = $8, error = $9, lease_until = NULL, finished_at = now()
+    UPDATE jobs SET state = $4, error_code = $8, error = $27, lease_until = NULL, finished_at = now()
      WHERE tenant_id = $1 AND id = $3 AND attempt = $5 AND state = 'running'
     RETURNING chatbot_id
 ), answer AS (
@@ -120,6 +120,9 @@ class Finished:
     state: MessageState
     error_code: str | None = None
     error_message: str | None = None
+    """What visitors may read."""
+    job_error: str | None = None
+    """The same for operators, in full."""
     reading: dict[str, Any] | None = None
 
 
@@ -156,6 +159,7 @@ async def end_chat(
     row = await db.fetchrow(
         END_CHAT, job.scope.tenant_id, ending.conversation_id, job.id, job_state, job.attempt, ending.message_id,
         ending.state, ending.error_code, ending.error_message, ending.reading, *fields,
+        ending.job_error,
     )  # fmt: skip
     assert row is not None
     if not row["held"]:

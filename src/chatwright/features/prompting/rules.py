@@ -39,11 +39,15 @@ def build(
     max_tokens: int | None,
     room_tokens: int,
     no_answer_text: str = "",
+    history_whole: bool = False,
+    cache_key: str = "",
     count: Callable[[str], int] = estimate_tokens,
 ) -> Prompt:
     """Join persona, history, knowledge and question into at most `room_tokens` input tokens.
 
     What does not fit goes in this order: oldest history first, then the weakest passages. The question always stays.
+    `history_whole` says that `history` begins with the conversation: then the next prompt repeats all of it in front,
+    and a provider may keep it in its prompt cache.
     """
     parts = [system_prompt.strip() or DEFAULT_SYSTEM.format(name=name or "an assistant")]
     if personality.strip():
@@ -69,6 +73,7 @@ def build(
         room -= cost
         kept.append(turn)
     kept.reverse()
+    history_whole = history_whole and len(kept) == len(history)
     while kept and kept[0].role == "assistant":  # an answer without its question confuses more than it helps
         kept.pop(0)
 
@@ -84,6 +89,8 @@ def build(
         temperature=temperature,
         max_tokens=max_tokens,
         no_answer_text=no_answer_text or DEFAULT_NO_ANSWER,
+        stable_turns=1 + len(kept) if history_whole else 1,
+        cache_key=cache_key,
     )
 
 

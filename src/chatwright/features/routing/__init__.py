@@ -1,6 +1,10 @@
-"""Provider choice and fallback before the first visible text."""
+"""Which provider is called: preference, circuit breakers, limits of keys, one attempt budget, fallback before text."""
 
-from chatwright.features.routing.rules import Step, next_step
-from chatwright.features.routing.service import Books, ProviderRun, Target
+from chatwright.features.routing.breaker import State
+from chatwright.features.routing.gate import Admission, GateState
+from chatwright.features.routing.gates import Gates
+from chatwright.features.routing.limits import KeyLimits
+from chatwright.features.routing.service import ProviderRun
+from chatwright.features.routing.target import Books, PassedOver, Target
 
-__all__ = ["Books", "ProviderRun", "Step", "Target", "next_step"]
+__all__ = ["Admission", "Books", "GateState", "Gates", "KeyLimits", "PassedOver", "ProviderRun", "State", "Target"]

@@ -1,39 +1,114 @@
-"""What follows a provider's failure. Pure."""
+"""What follows a provider's failure: whose fault it was, how long to wait, which error to tell. Pure."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
-from chatwright.domain.errors import ProviderError
+from chatwright.domain.errors import (
+    AuthenticationError,
+    ContentFilterError,
+    ContextLengthError,
+    ProviderError,
+    RateLimitError,
+)
 
-PATIENCE_S = 2.0
-"""Longest wait that a provider may ask for before we rather go to the next one: a visitor is waiting."""
+MAX_TRIES = 3
+"""Calls of one answer on one target. The answer's attempt budget is usually smaller."""
+BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 2.0
+FIRST_BYTE_WITH_OTHERS_S = 10.0
+"""How long a silent provider is waited for while another has not been asked: a visitor's patience, not a model's."""
 
 
-class Step(StrEnum):
-    SAME = "same"
-    NEXT = "next"
-    STOP = "stop"
+class Verdict(StrEnum):
+    """What a failed call says about the provider and key it was made with."""
+
+    FAILING = "failing"
+    LIMITED = "limited"
+    REFUSED = "refused"
+    ANSWERED = "answered"
+    NOTHING = "nothing"
 
 
-def next_step(error: ProviderError, *, tries_here: int, calls_left: int, routes_left: int) -> Step:
-    """Decide where the next call goes.
+def judge(error: ProviderError) -> Verdict:
+    """Sort a failure. FAILING counts towards the circuit breaker; LIMITED and REFUSED take the key out of use.
 
-    `tries_here`: calls made on this route so far, `calls_left`: what remains of the answer's one attempt budget,
-    `routes_left`: routes after this one. A second try on the same route is worth it only for a passing fault, and
-    never at the cost of a route that has not been tried.
+    ANSWERED: the provider works and disliked this request (too long, filtered, unknown model). NOTHING: no request
+    was made. A certificate that is not accepted is not retriable, and still no call will get through.
     """
-    passing = error.retriable and (error.retry_after_s or 0.0) <= PATIENCE_S
-    if passing and tries_here < 2 and calls_left > routes_left:
-        return Step.SAME
-    if routes_left:
-        return Step.NEXT
-    return Step.STOP
+    if isinstance(error, RateLimitError):
+        return Verdict.LIMITED
+    if isinstance(error, AuthenticationError) or error.error_class == "quota":
+        return Verdict.REFUSED
+    if error.retriable or error.error_class == "transport":
+        return Verdict.FAILING
+    return Verdict.NOTHING if error.upstream_status is None else Verdict.ANSWERED
 
 
-def backoff_s(error: ProviderError, *, tries_here: int, jitter: float) -> float:
-    """Seconds to wait before the same route again: what the provider asked for, else 0.1 s doubled, 50-150 %.
+def backoff_s(error: ProviderError, *, tries: int, jitter: float) -> float:
+    """Seconds before the same target again: what the provider asked for, else 0.1 s doubled, 50-150 %, at most 2 s.
 
-    `jitter` is a random number in 0..1.
+    `tries`: calls made there so far, at least 1. `jitter` is a random number in 0..1.
     """
     if error.retry_after_s is not None:
-        return min(error.retry_after_s, PATIENCE_S)
-    return min(PATIENCE_S, 0.1 * 2 ** (tries_here - 1)) * (0.5 + jitter)
+        return error.retry_after_s
+    return min(LONGEST_BACKOFF_S, BACKOFF_S * 2 ** (tries - 1) * (0.5 + jitter))
+
+
+def may_retry(error: ProviderError, *, tries: int, patience_s: float) -> bool:
+    """Whether the same target may be asked again: a passing fault, and no longer a wait than a visitor bears."""
+    return error.retriable and tries < MAX_TRIES and (error.retry_after_s or 0.0) <= patience_s
+
+
+def first_byte_s(limit_s: float, *, left_s: float, others: bool, whole: bool) -> float:
+    """How long a call may be silent. `limit_s`: the route's own time-out, `left_s`: to the answer's deadline.
+
+    `others`: another counted target has not been asked yet. `whole`: the answer comes in one piece, so its first byte
+    comes when it is finished: then the others are left half of the time.
+    """
+    if others:
+        limit_s = min(limit_s, max(FIRST_BYTE_WITH_OTHERS_S, left_s / 2) if whole else FIRST_BYTE_WITH_OTHERS_S)
+    return max(0.0, min(limit_s, left_s))
+
+
+def most_telling(errors: Iterable[ProviderError]) -> ProviderError | None:
+    """The error to raise when nobody answered: what the caller can mend by another prompt or by waiting comes first.
+
+    Of several rate limits the one that ends first; else the latest of its kind.
+    """
+    found: ProviderError | None = None
+    for error in errors:
+        if found is None or _rank(error) <= _rank(found):
+            found = error
+    return found
+
+
+def _rank(error: ProviderError) -> tuple[int, float]:
+    match error:
+        case ContextLengthError() | ContentFilterError():
+            return 0, 0.0
+        case RateLimitError():
+            return 1, float("inf") if error.retry_after_s is None else error.retry_after_s
+        case _ if error.retriable:
+            return 2, 0.0
+        case AuthenticationError():
+            return 3, 0.0
+        case _:
+            return 4, 0.0
+
+
+def refused_error(provider: str, reason: str, wait_s: float) -> ProviderError:
+    """The error for a target that was not called because its gate refused. `reason`: see gate.Admission."""
+    match reason:
+        case "rate_limited":
+            return RateLimitError(
+                f"{provider} has no room left under its limits", upstream_status=None, retry_after_s=wait_s
+            )
+        case "key_refused":
+            return AuthenticationError(f"{provider}'s key was refused lately and is not used", upstream_status=None)
+        case _:
+            return ProviderError(
+                f"{provider} fails at the moment and is left alone",
+                retriable=True,
+                retry_after_s=wait_s,
+                error_class="breaker_open",
+            )

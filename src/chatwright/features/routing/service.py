@@ -1,166 +1,307 @@
 """Runs one completion over a chain of targets within one attempt budget.
 
-Owns the order of calls and what each one is booked as; knows nothing of tenants or messages. A target that fails
-before its first visible text is left for the next one; after it, the failure is the answer's. Every call is opened in
-the books before it is made and closed in every ending.
+Owns the order of calls and what each one is booked as; knows nothing of tenants or messages. A target whose gate
+refuses is passed over; one that fails before its first visible text is left for the next one; after it, the failure
+is the answer's. Every call is opened in the books before it is made and closed in every ending, and its gate is told.
+Called by the flows of `pipeline/`.
 """
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Protocol
 
-from chatwright.adapters.providers.base import WireFormat
-from chatwright.domain.errors import CutStream, ProviderError
-from chatwright.domain.ids import CallId
+from chatwright.domain.errors import ChatwrightError, CutStream, ProviderError
 from chatwright.domain.providers import Completion, Delta, Prompt, Route, Usage
-from chatwright.features.routing.rules import Step, backoff_s, next_step
+from chatwright.features.routing.call import Call, Slot
+from chatwright.features.routing.chain import Chain
+from chatwright.features.routing.gate import Admission
+from chatwright.features.routing.gates import Gates
+from chatwright.features.routing.rules import FIRST_BYTE_WITH_OTHERS_S, first_byte_s
+from chatwright.features.routing.target import Books, Target
 
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a call may go. `counts` is False for local providers, which cost no attempt."""
-
-    route: Route
-    wire: WireFormat
-    counts: bool = True
-
-
-class Books(Protocol):
-    """The flow's connection to the ledger."""
-
-    async def open(self, route: Route) -> CallId:
-        """Commit the call's row before the call is made."""
-        ...
-
-    def close(
-        self, call_id: CallId, route: Route, state: str, usage: Usage | None, error: ProviderError | None
-    ) -> None:
-        """Hand over how the call ended; `usage` None means the provider reported nothing."""
-        ...
+ANSWER_SHARE = 4
+"""An answer rarely takes all the tokens that it may: a quarter is reserved in the key's limit, and corrected after."""
+UNBOUNDED_ANSWER_TOKENS = 1024
+FAIR_FIRST_BYTE_S = FIRST_BYTE_WITH_OTHERS_S
+"""The time-out of a call that was given less, because the answer's time was nearly over, says nothing about the
+provider: a tenant's short deadlines must not open a breaker for others."""
 
 
 class ProviderRun:
     """One completion's way through the chain. Use `deltas()` or `complete()`, once.
 
-    Afterwards `route` is the target that answered, `attempts` the number of calls made, `errors` what went wrong on
-    the way.
+    Afterwards `route` is the target that answered, `attempts` the number of calls made, `fallbacks` how often a call
+    went to another target than the one before it (the first call: than the preferred one), `errors` what went wrong.
     """
 
-    def __init__(self, targets: Sequence[Target], prompt: Prompt, books: Books, *, max_calls: int) -> None:
-        self._targets = targets
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        prompt: Prompt,
+        books: Books,
+        *,
+        gates: Gates,
+        max_calls: int,
+        deadline: float,
+        prompt_tokens: int,
+        hedging: bool = False,
+        skipped: Sequence[ProviderError] = (),
+        patience_s: float = 5.0,
+    ) -> None:
+        """`targets` in order of preference; a local one behind a counted one is the last resort, wherever it stands.
+
+        `deadline`: on the loop's clock; no call begins and no pause ends after it, and a silent provider is given up
+        at it (a stream in its middle is ended by the caller's own time-out). `max_calls`: attempts left to this
+        answer. `skipped`: why links of the chain are no targets. `patience_s`: how long the run waits in all, for
+        retries and gates.
+        """
+        self.attempts = 0
+        self.fallbacks = 0
+        self.route: Route | None = None
+        self.errors: list[ProviderError] = list(skipped)
         self._prompt = prompt
         self._books = books
-        self._calls_left = max_calls
-        self.attempts = 0
-        self.route: Route | None = None
-        self.errors: list[ProviderError] = []
+        self._gates = gates
+        self._deadline = deadline
+        self._prompt_tokens = prompt_tokens
+        self._hedging = hedging
+        self._chain = Chain(
+            targets,
+            books,
+            gates,
+            self.errors,
+            max_calls=max_calls,
+            deadline=deadline,
+            patience_s=patience_s,
+            prompt_tokens=prompt_tokens,
+            tokens=prompt_tokens + (prompt.max_tokens or UNBOUNDED_ANSWER_TOKENS) // ANSWER_SHARE,
+        )
+        self._last = self._chain.slots[0] if targets else None
+        self._clock = asyncio.get_running_loop().time
 
     async def deltas(self) -> AsyncGenerator[Delta]:
         """Stream the answer. Raises ProviderError when no target gave a first piece, or when one failed after it."""
-        index, tries_here = 0, 0
         while True:
-            index = self._skip_spent(index)
-            target = self._targets[index]
-            tries_here += 1
+            call = await self._next(whole=False)
+            if self._hedging and (call := await self._race(call)) is None:
+                continue
+            pieces = call.pieces
+            assert pieces is not None
             try:
-                async with aclosing(self._stream(target)) as pieces:
-                    async for delta in pieces:
-                        yield delta
+                for delta in call.head:
+                    yield delta
+                async for delta in pieces:
+                    if delta.text:
+                        call.said += len(delta.text)
+                        if not call.visible:
+                            self._show(call)
+                    elif not call.visible:
+                        self._hint(call, delta)
+                    if delta.usage is not None:
+                        call.usage = delta.usage
+                    if delta.finish is not None:
+                        call.finish = delta.finish
+                    yield delta
+                _check_end(call)
                 return
-            except _BeforeText as failure:
-                index, tries_here = await self._after(failure.error, index, tries_here)
+            except ProviderError as error:
+                self._fail(call, error)
+                if call.visible:
+                    raise
+            finally:
+                try:
+                    await pieces.aclose()
+                finally:
+                    self._close(call)
 
     async def complete(self) -> Completion:
         """The same without streaming: falls back on any failure."""
-        index, tries_here = 0, 0
         while True:
-            index = self._skip_spent(index)
-            target = self._targets[index]
-            tries_here += 1
-            call_id, route = await self._open(target)
-            try:
-                completion = await target.wire.complete(route, self._prompt)
-            except ProviderError as error:
-                self._books.close(call_id, route, "failed", error.usage, error)
-                index, tries_here = await self._after(error, index, tries_here)
-                continue
-            except BaseException:
-                self._books.close(call_id, route, "cancelled", None, None)
-                raise
-            self._books.close(call_id, route, "ok", completion.usage, None)
-            return completion
+            call = await self._next(whole=True)
+            if self._hedging:
+                call = await self._race(call)
+            else:
+                await self._whole(call)
+            if call is not None and call.completion is not None:
+                return call.completion
 
-    async def _stream(self, target: Target) -> AsyncGenerator[Delta]:
-        call_id, route = await self._open(target)
-        state, usage, visible, finish, failed = "cancelled", None, False, None, None
-        said = 0
+    async def _next(self, *, whole: bool) -> Call:
+        slot, admission = await self._chain.choose()
+        self.fallbacks += slot is not self._last
+        self._last = slot
+        return await self._open(slot, admission, whole=whole)
+
+    async def _open(self, slot: Slot, admission: Admission, *, whole: bool) -> Call:
+        target = slot.target
         try:
-            async for delta in target.wire.stream(route, self._prompt):
-                if delta.usage is not None:
-                    usage = delta.usage
-                finish = delta.finish or finish
-                said += len(delta.text) + len(delta.reasoning)
-                visible = visible or bool(delta.text or delta.tool_calls)
-                yield delta
-            if finish is None:
-                raise CutStream(f"{route.provider} ended the stream without a finish marker")
-            state = "ok"
-        except ProviderError as error:
-            failed, usage = error, usage or error.usage
-            state = "cut" if visible else "failed"
-            if visible:
-                raise
-            raise _BeforeText(error) from error
-        finally:
-            if usage is None and state in ("cut", "cancelled") and said:
-                # Nothing was reported for what was said: an estimate, marked as one, keeps the books near the bill.
-                usage = Usage(input_tokens=self._prompt_tokens(), output_tokens=max(1, said // 4), estimated=True)
-            self._books.close(call_id, route, state, usage, failed)
-
-    async def _open(self, target: Target) -> tuple[CallId, Route]:
-        if target.counts:
-            self._calls_left -= 1
-            self.attempts += 1
-        self.route = target.route
-        call_id = await self._books.open(target.route)
-        return call_id, replace(target.route, call_id=call_id)
-
-    def _skip_spent(self, index: int) -> int:
-        """The next target that may still be called: with the budget spent, only local ones."""
-        for position in range(index, len(self._targets)):
-            if not self._targets[position].counts or self._calls_left > 0:
-                return position
-        raise self._exhausted()
-
-    async def _after(self, error: ProviderError, index: int, tries_here: int) -> tuple[int, int]:
-        self.errors.append(error)
-        routes_left = len(self._targets) - index - 1
-        match next_step(error, tries_here=tries_here, calls_left=self._calls_left, routes_left=routes_left):
-            case Step.SAME:
-                await asyncio.sleep(backoff_s(error, tries_here=tries_here, jitter=random.random()))  # noqa: S311
-                return index, tries_here
-            case Step.NEXT:
-                return index + 1, 0
-            case Step.STOP:
-                raise error
-
-    def _exhausted(self) -> ProviderError:
-        if self.errors:
-            return self.errors[-1]
-        return ProviderError(
-            "no provider may be called: the answer's attempts are spent", retriable=False, error_class="attempts_spent"
+            call_id = await self._books.open(target.route)
+        except BaseException:
+            self._gates.left(admission, used_tokens=0)
+            raise
+        self._chain.called(slot)
+        self.attempts += target.counts
+        route = self.route = target.route
+        now = self._clock()
+        left_s = max(0.0, self._deadline - now)
+        others = self._chain.others_left()
+        silent_s = first_byte_s(route.first_byte_timeout_s, left_s=left_s, others=others, whole=whole)
+        gate = admission.gate
+        # Field by field: `dataclasses.replace` takes 2 µs longer, and this is every call's way. A test counts the fields.
+        sent = Route(
+            provider=route.provider,
+            model=route.model,
+            base_url=route.base_url,
+            api_key=route.api_key,
+            key_id=route.key_id,
+            guarded=route.guarded,
+            call_id=call_id,
+            connect_timeout_s=route.connect_timeout_s,
+            first_byte_timeout_s=silent_s,
+            idle_timeout_s=min(route.idle_timeout_s, left_s),
+            heard=gate.hear if gate is not None and route.heard is None else route.heard,
         )
+        call = Call(slot, admission, call_id, sent, now, whole=whole)
+        call.fair = silent_s >= min(FAIR_FIRST_BYTE_S, route.first_byte_timeout_s)
+        if not whole:
+            call.pieces = target.wire.stream(sent, self._prompt)
+        return call
 
-    def _prompt_tokens(self) -> int:
-        return sum(len(turn.content) for turn in self._prompt.turns) // 4 + 1
+    async def _whole(self, call: Call) -> None:
+        """Make a call for an answer in one piece, to its end."""
+        try:
+            call.completion = await call.slot.target.wire.complete(call.route, self._prompt)
+            call.usage = call.completion.usage
+            self._gates.seen(call.admission, self._clock() - call.started_s, whole=True)
+        except ProviderError as error:
+            self._fail(call, error)
+        finally:
+            self._close(call)
+
+    async def _head(self, call: Call) -> None:
+        """Read a stream up to its first visible piece; it stays open unless it fails."""
+        assert call.pieces is not None
+        head = call.head = list[Delta]()
+        try:
+            async for delta in call.pieces:
+                head.append(delta)
+                call.said += len(delta.text)
+                call.usage = delta.usage or call.usage
+                call.finish = delta.finish or call.finish
+                if delta.text:
+                    self._show(call)
+                else:
+                    self._hint(call, delta)
+                if call.visible:
+                    return
+            _check_end(call)
+        except ProviderError as error:
+            self._fail(call, error)
+            self._close(call)
+        except BaseException:
+            self._close(call)
+            raise
+
+    async def _race(self, first: Call) -> Call | None:
+        """Make a call, and another one beside it if the first is slower than 95 % of its like; the first piece wins.
+
+        Returns the winner, its stream open, or None when all failed. The loser is closed at once.
+        """
+        work = self._whole if first.whole else self._head
+        calls = [first]
+        winner: Call | None = None
+        over = False
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = {group.create_task(work(first), name="provider-call"): first}
+                usual_s = self._gates.p95_s(first.slot.target, whole=first.whole)
+                if usual_s is not None and self._chain.others_left():
+                    done, _ = await asyncio.wait(running, timeout=usual_s)
+                    if not done and (second := await self._second(whole=first.whole)) is not None:
+                        calls.append(second)
+                        running[group.create_task(work(second), name="provider-hedge")] = second
+                while running and winner is None:
+                    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    for task in [task for task in running if task in done]:
+                        call = running.pop(task)
+                        if winner is None and not call.state:
+                            winner = call
+                for task, call in running.items():
+                    self._gates.overtaken(call.admission, self._clock() - call.started_s, whole=call.whole)
+                    task.cancel()
+            over = True
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from None
+        finally:
+            for call in calls:
+                if not over or call is not winner:
+                    await self._drop(call)
+        if winner is not None:
+            self._last, self.route = winner.slot, winner.slot.target.route
+        return winner
+
+    async def _second(self, *, whole: bool) -> Call | None:
+        chosen = await self._chain.beside()
+        if chosen is None:
+            return None
+        try:
+            return await self._open(*chosen, whole=whole)
+        except ChatwrightError:
+            return None  # what the books refuse now must not end the call that is under way
+
+    async def _drop(self, call: Call) -> None:
+        """Close a call that nobody needs any more."""
+        try:
+            if call.pieces is not None:
+                await call.pieces.aclose()
+        finally:
+            self._close(call)
+
+    def _show(self, call: Call) -> None:
+        call.visible = True
+        self._gates.seen(call.admission, self._clock() - call.started_s)
+
+    def _hint(self, call: Call, delta: Delta) -> None:
+        """Take in a delta before the first text: reasoning is a sign of life, a tool call is visible."""
+        self._gates.sign(call.admission)
+        call.said += len(delta.reasoning)
+        if delta.tool_calls:
+            self._show(call)
+
+    def _fail(self, call: Call, error: ProviderError) -> None:
+        call.error = error
+        call.state = "cut" if call.visible else "failed"
+        call.usage = call.usage or error.usage
+        self._chain.failed(call.slot, error)
+
+    def _close(self, call: Call) -> None:
+        """Close the call's books and tell its gate, once."""
+        if call.closed:
+            return
+        call.closed = True
+        usage, state = call.usage, call.state
+        if not state:
+            state = "cancelled" if call.finish is None and call.completion is None else "ok"
+        if usage is None and call.said and state in ("cut", "cancelled"):
+            # Nothing was reported for what was said: an estimate, marked as one, keeps the books near the bill.
+            usage = Usage(input_tokens=self._prompt_tokens, output_tokens=max(1, call.said // 4), estimated=True)
+        self._books.close(call.id, call.route, state, usage, call.error)
+        used_tokens = None if usage is None else usage.input_tokens + usage.output_tokens
+        error = call.error
+        if state == "ok":
+            self._gates.done(call.admission, used_tokens)
+        elif error is None or (not call.fair and error.error_class == "timeout"):
+            self._gates.left(call.admission, used_tokens)
+        else:
+            self._gates.failed(call.admission, error, late=call.visible, used_tokens=used_tokens or 0)
 
 
-class _BeforeText(Exception):
-    """A target failed before its first visible text."""
+def _check_end(call: Call) -> None:
+    if call.finish is None:
+        raise CutStream(f"{call.route.provider} ended the stream without a finish marker")
 
-    def __init__(self, error: ProviderError) -> None:
-        super().__init__(error.message)
-        self.error = error
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure itself: the first to fail ends the others."""
+    failure: BaseException = group
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure

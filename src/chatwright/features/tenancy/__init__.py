@@ -1,6 +1,6 @@
 """Tenants, their chatbots and what was done to them. The room's door; called by `pipeline/manage.py` and entrypoints."""
 
-from chatwright.features.tenancy.audit import AuditEntry, list_audit, record
+from chatwright.features.tenancy.audit import AuditEntry, changed_by_others, list_audit, record
 from chatwright.features.tenancy.rules import (
     PLANS,
     ChatbotChanges,
@@ -42,6 +42,7 @@ __all__ = [
     "NewChatbot",
     "PlanLimits",
     "Tenant",
+    "changed_by_others",
     "check_slug",
     "check_time_zone",
     "count_chatbots",

@@ -26,6 +26,11 @@ SELECT id, tenant_id, actor, action, target, detail, created_at FROM audit_log
  WHERE ($1::uuid IS NULL OR id < $1) ORDER BY id DESC LIMIT $2
 """
 
+CHANGED_BY_OTHERS = """
+SELECT EXISTS (SELECT FROM audit_log
+                WHERE tenant_id = $1 AND target = $2 AND actor <> $3 AND detail -> 'fields' ? $4) AS changed
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
@@ -71,3 +76,8 @@ async def list_audit(db: Connection, scope: Scope | None, *, after: str | None, 
         )
         for row in rows
     ]
+
+
+async def changed_by_others(db: Connection, scope: Scope, *, target: str, field: str, actor: str) -> bool:
+    """Whether anybody but `actor` ever changed this field of `target`."""
+    return bool(await db.fetchval(CHANGED_BY_OTHERS, scope.tenant_id, target, actor, field))

@@ -59,6 +59,7 @@ class NewChatbot:
     suggested_questions: tuple[str, ...] = ()
     no_answer_text: str = ""
     apology_text: str = ""
+    hedging: bool | None = None
 
 
 # Field name -> new value, only what is to change. The names are those of `NewChatbot` without `widget_id`.

@@ -24,7 +24,8 @@ EMBEDDER_DIMENSION = 384
 _TENANT_COLUMNS = "id, name, plan, time_zone, weight, disabled_at, created_at"
 _CHATBOT_COLUMNS = """id, tenant_id, slug, name, widget_id, revision, providers, system_prompt, personality, temperature,
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
-    allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, created_at, updated_at"""
+    allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, hedging, created_at,
+    updated_at"""
 # An empty knowledge base is known beforehand, so that no question is embedded for nothing. Under the tenants' role only:
 # the operators' has no right to read chunks.
 _OWN_COLUMNS = f"""{_CHATBOT_COLUMNS}, knowledge_enabled AND EXISTS (SELECT FROM chunks
@@ -62,8 +63,8 @@ KNOWLEDGE_BASE_EXISTS = "SELECT 1 FROM knowledge_bases WHERE tenant_id = $1 AND 
 INSERT_CHATBOT = f"""
 INSERT INTO chatbots (id, tenant_id, slug, name, widget_id, providers, system_prompt, personality, temperature,
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
-    allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+    allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, hedging)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 RETURNING {_OWN_COLUMNS}
 """
 
@@ -203,6 +204,7 @@ async def create_chatbot(db: Connection, scope: Scope, new: NewChatbot) -> Chatb
             list(new.suggested_questions),
             new.no_answer_text,
             new.apology_text,
+            new.hedging,
         )
     except asyncpg.UniqueViolationError as error:
         raise Conflict(f"this tenant already has a chatbot with slug {new.slug!r}", param="slug") from error
@@ -352,6 +354,7 @@ def _chatbot(row: Mapping[str, Any]) -> Chatbot:
         suggested_questions=tuple(row["suggested_questions"]),
         no_answer_text=row["no_answer_text"],
         apology_text=row["apology_text"],
+        hedging=row["hedging"],
         created_at=_text(row["created_at"]),
         updated_at=_text(row["updated_at"]),
     )

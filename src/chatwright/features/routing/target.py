@@ -1,0 +1,48 @@
+"""Where a call may go, and the books that it goes through: what a flow hands to a run."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from chatwright.adapters.providers.base import WireFormat
+from chatwright.domain.errors import ProviderError
+from chatwright.domain.ids import CallId
+from chatwright.domain.providers import Route, Usage
+from chatwright.features.routing.limits import KeyLimits
+
+PassedOver = Literal["breaker_open", "rate_limited", "key_refused", "context_too_small"]
+NO_LIMITS = KeyLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a call may go.
+
+    `counts` is False for local providers, which cost no attempt. `gate` names what breaker and limits are counted on
+    (provider, key and address; empty for a local provider: nothing is counted). `limits` of 0 are learned from the
+    provider's headers. `context_tokens` is the model's context size, None where it is not known.
+    """
+
+    route: Route
+    wire: WireFormat
+    counts: bool = True
+    gate: str = ""
+    limits: KeyLimits = NO_LIMITS
+    context_tokens: int | None = None
+
+
+class Books(Protocol):
+    """The flow's connection to the ledger."""
+
+    async def open(self, route: Route) -> CallId:
+        """Commit the call's row before the call is made."""
+        ...
+
+    def close(
+        self, call_id: CallId, route: Route, state: str, usage: Usage | None, error: ProviderError | None
+    ) -> None:
+        """Hand over how the call ended; `usage` None means the provider reported nothing."""
+        ...
+
+    def passed_over(self, route: Route, reason: PassedOver) -> None:
+        """Note that a target was not called, at most once a target and run."""
+        ...

@@ -1,0 +1,135 @@
+"""The books of one answer: a ledger row per provider call, what they sum up to, and what they say to the metrics."""
+
+from chatwright.domain.errors import ProviderError
+from chatwright.domain.ids import CallId, ConversationId, MessageId, new_id
+from chatwright.domain.providers import Route, Usage
+from chatwright.domain.scope import Scope
+from chatwright.features.budgets import CallEnd, CallStart, sane
+from chatwright.features.routing import ProviderRun
+from chatwright.pipeline.services import Services
+
+
+class CallBooks:
+    """Opens and closes ledger rows for one answer. Implements `features.routing.Books`.
+
+    `prompt_tokens` and `max_output_tokens` bound the reservation; `attempt` is the job's, where a message is answered;
+    after the run `usage` and `cost_nano` are the sums over all calls (cost None as soon as one call has no known price).
+    """
+
+    def __init__(
+        self,
+        app: Services,
+        scope: Scope,
+        *,
+        prompt_tokens: int,
+        max_output_tokens: int,
+        conversation_id: ConversationId | None = None,
+        message_id: MessageId | None = None,
+        attempt: int = 0,
+        purpose: str = "chat",
+    ) -> None:
+        self._app = app
+        self._scope = scope
+        self._worst = Usage(input_tokens=prompt_tokens, output_tokens=max_output_tokens)
+        self._conversation_id = conversation_id
+        self._message_id = message_id
+        self._attempt = attempt
+        self._purpose = purpose
+        self.usage = Usage()
+        self.cost_nano: int | None = 0
+
+    async def open(self, route: Route) -> CallId:
+        call_id = CallId(new_id())
+        await self._app.ledger.open(
+            CallStart(
+                id=call_id,
+                tenant_id=self._scope.tenant_id,
+                chatbot_id=self._scope.chatbot_id,
+                conversation_id=self._conversation_id,
+                message_id=self._message_id,
+                attempt=self._attempt,
+                purpose=self._purpose,
+                provider=route.provider,
+                model=route.model,
+                key_id=route.key_id,
+                reserved_nano=self._app.catalogue.worst_case(route.provider, route.model, self._worst),
+            )
+        )
+        if route.key_id is not None:
+            self._app.provider_keys.used(route.key_id)
+        return call_id
+
+    def close(
+        self, call_id: CallId, route: Route, state: str, usage: Usage | None, error: ProviderError | None
+    ) -> None:
+        used = sane(usage) if usage else Usage(estimated=state != "failed")
+        end = CallEnd(
+            id=call_id,
+            state=state,
+            provider=route.provider,
+            model=route.model,
+            usage=used,
+            error_class=error.error_class if error else None,
+            upstream_status=error.upstream_status if error else None,
+            cost_nano=self._cost(route, state, used),
+            price_book=self._app.catalogue.revision,
+        )
+        self._app.ledger.close(end)
+        self._add(end)
+        self._measure(route, end)
+
+    def passed_over(self, route: Route, reason: str) -> None:
+        self._app.metrics.provider_passed_over.labels(provider_label(self._app, route.provider), reason).inc()
+
+    def _cost(self, route: Route, state: str, used: Usage) -> int | None:
+        """None when no price is known. A failed call that used nothing, or was never made, costs nothing."""
+        if state == "failed" and not (used.input_tokens or used.output_tokens):
+            return 0
+        return self._app.catalogue.price(route.provider, route.model, used)
+
+    def _add(self, end: CallEnd) -> None:
+        cost = end.cost_nano
+        self.cost_nano = None if cost is None or self.cost_nano is None else self.cost_nano + cost
+        if end.usage.input_tokens or end.usage.output_tokens:
+            self.usage = Usage(
+                input_tokens=self.usage.input_tokens + end.usage.input_tokens,
+                cached_tokens=self.usage.cached_tokens + end.usage.cached_tokens,
+                cache_write_tokens=self.usage.cache_write_tokens + end.usage.cache_write_tokens,
+                output_tokens=self.usage.output_tokens + end.usage.output_tokens,
+                reasoning_tokens=self.usage.reasoning_tokens + end.usage.reasoning_tokens,
+                estimated=self.usage.estimated or end.usage.estimated,
+            )
+
+    def _measure(self, route: Route, end: CallEnd) -> None:
+        metrics = self._app.metrics
+        tenant = metrics.tenant(self._scope.tenant_id)
+        model = model_label(self._app, route, priced=end.cost_nano is not None)
+        provider = provider_label(self._app, route.provider)
+        metrics.provider_attempts.labels(provider, end.error_class or end.state).inc()
+        if end.usage.input_tokens:
+            metrics.tokens.labels(tenant, provider, model, "input").inc(end.usage.input_tokens)
+        if end.usage.output_tokens:
+            metrics.tokens.labels(tenant, provider, model, "output").inc(end.usage.output_tokens)
+        if end.cost_nano:
+            metrics.cost_dollars.labels(tenant, provider, model).inc(end.cost_nano / 1e9)
+        if end.error_class:
+            metrics.errors.labels(tenant, provider, end.error_class).inc()
+
+
+def measure_route(app: Services, run: ProviderRun) -> None:
+    """Count an answer that another provider gave than the first one asked."""
+    if run.fallbacks and run.route is not None:
+        app.metrics.provider_fallbacks.labels(provider_label(app, run.route.provider)).inc()
+
+
+def provider_label(app: Services, provider: str) -> str:
+    """The provider's name as a metric label: names of tenants' own servers are folded into ``other``."""
+    if provider in app.platform_providers or app.catalogue.provider(provider) is not None:
+        return provider
+    return "other"
+
+
+def model_label(app: Services, route: Route, *, priced: bool) -> str:
+    """The model's name as a metric label. Tenants write these names, and a server of theirs answers to any of them: only
+    priced ones behind our own addresses are spelled out, and not more than there is room for."""
+    return app.metrics.model(route.model) if priced and not route.guarded else "other"
