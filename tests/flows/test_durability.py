@@ -141,7 +141,7 @@ async def gated(database_url: str, valkey_url: str, simulator: Simulator) -> Asy
     with tempfile.TemporaryDirectory(prefix="cw-") as folder:
         gate = Gate(valkey_url, Path(folder))
         await gate.open()
-        settings = Settings(openai_base_url=simulator.base_url, openai_api_key="sk-test")
+        settings = Settings(openai_base_url=simulator.base_url, openai_api_key="sk-test", unknown_prices="flag")
         try:
             async with open_services(settings, Addresses(database_url=database_url, redis_url=gate.url)) as app:
 
@@ -455,7 +455,7 @@ async def test_a_stopped_worker_hands_its_answer_to_the_next_one(
 
 async def test_an_old_cancellation_does_not_stop_a_replay(app: Services, shop: Shop, valkey_url: str) -> None:
     async with running_worker(app, valkey_url):
-        accepted = await say(app, shop, "[[sim:status=401,latency=300]] hello")
+        accepted = await say(app, shop, "[[sim:status=400,latency=300]] hello")
         await app.channel.publish_cancel(accepted.message_id)  # heard by the worker, asked for by nobody
         outcome = await wait_for_answer(app, shop.scope, accepted, timeout_s=10)
         assert outcome.state is MessageState.FAILED

@@ -207,7 +207,7 @@ def run(check: Callable[[Simulator], Awaitable[None]], **verbs: Any) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("ask", DIALECTS)
 def test_text_finish_usage_reasoning_and_tools_are_understood(ask: Ask, stream: bool) -> None:
-    finishes = {
+    finishes: Any = {
         chat: ("stop", "length"),
         responses: ("completed", "max_output_tokens"),
         messages: ("end_turn", "max_tokens"),

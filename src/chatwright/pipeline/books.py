@@ -8,6 +8,8 @@ from chatwright.features.budgets import CallEnd, CallStart, sane
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.services import Services
 
+EXTRACTIVE = "extractive"
+
 
 class CallBooks:
     """Opens and closes ledger rows for one answer. Implements `features.routing.Books`.
@@ -62,7 +64,13 @@ class CallBooks:
     def close(
         self, call_id: CallId, route: Route, state: str, usage: Usage | None, error: ProviderError | None
     ) -> None:
-        used = sane(usage) if usage else Usage(estimated=state != "failed")
+        if usage:
+            used = sane(usage)
+        elif route.provider != EXTRACTIVE and (state == "cancelled" or (error and error.error_class == "timeout")):
+            # The provider has read the prompt, and charges for it, though nobody got, or waited for, the answer.
+            used = Usage(input_tokens=self._worst.input_tokens, estimated=True)
+        else:
+            used = Usage(estimated=state != "failed")
         end = CallEnd(
             id=call_id,
             state=state,

@@ -14,6 +14,7 @@ from chatwright.domain.providers import Delta, Finish, Prompt, Source, Turn, Usa
 from chatwright.domain.scope import Scope
 from chatwright.features import prompting
 from chatwright.features.routing import ProviderRun
+from chatwright.pipeline.attachments import check_attachments
 from chatwright.pipeline.books import CallBooks, measure_route, provider_label
 from chatwright.pipeline.knowledge import find_sources
 from chatwright.pipeline.services import Services
@@ -144,6 +145,7 @@ async def _before(deadline: float, step: Awaitable[_Result]) -> _Result:
 
 async def _prepare(app: Services, request: InlineRequest, deadline: float) -> tuple[ProviderRun, CallBooks, Prompt]:
     chatbot = request.chatbot
+    check_attachments(app.http.guard, request.turns, request.options)
     question = next((turn.content for turn in reversed(request.turns) if turn.role == "user"), "")
     app.metrics.cache_requests.labels("bypass").inc()
     sources = await find_sources(app, chatbot, question)

@@ -85,7 +85,8 @@ async def try_providers(
     app: Services, scope: Scope, *, chatbot: Chatbot | None = None, providers: Sequence[str] = ()
 ) -> list[Tried]:
     """Call every key of the named providers (else of the chatbot's chain, else of all that are set up) once with a tiny
-    prompt. The calls are booked to the scope's tenant with purpose `test`. Raises Unprocessable for unknown names."""
+    prompt. The calls are booked to the scope's tenant with purpose `test`. Raises Unprocessable for unknown names,
+    Unavailable when PostgreSQL is away."""
     if chatbot is not None:
         links: Sequence[ProviderLink] = [link for link in chatbot.providers if link.provider != EXTRACTIVE]
         if providers:
@@ -95,15 +96,19 @@ async def try_providers(
         for name in providers:
             if name not in known:
                 raise Unprocessable(f"no provider {name!r} is set up here; there is {', '.join(known) or 'none'}")
-        links = [ProviderLink(provider=name, model=_tiny_model(app, name)) for name in providers or known]
+        names = dict.fromkeys(providers or known)
+        links = [ProviderLink(provider=name, model=_tiny_model(app, name)) for name in names]
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(link: ProviderLink) -> list[Tried]:
         async with gate:
             return await _try_link(app, scope, link)
 
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(one(link), name=f"provider-test-{link.provider}") for link in links]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(one(link), name=f"provider-test-{link.provider}") for link in links]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
     return [tried for task in running for tried in task.result()]
 
 
@@ -140,7 +145,7 @@ def _states(app: Services) -> dict[str, dict[str, Any]]:
     for gate in app.gates.states():
         provider, _, rest = gate.gate.partition("|")
         owner = rest.partition("|")[0]
-        if owner != "platform" and not app.provider_keys.is_platform(owner):
+        if not owner.startswith("platform-") and not app.provider_keys.is_platform(owner):
             continue
         row = {
             "state": gate.state,

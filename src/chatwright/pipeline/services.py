@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from chatwright.adapters.catalogue import Catalogue
 from chatwright.adapters.models import Embedder
@@ -27,6 +28,12 @@ class PlatformProvider:
     api_key: str | None = field(default=None, repr=False)
     default_model: str = ""
     limits: KeyLimits = field(default_factory=KeyLimits)
+    owner: str = field(init=False)
+    """What its breaker is counted on: another one for another key, so that a corrected key is used at once."""
+
+    def __post_init__(self) -> None:
+        mark = sha256((self.api_key or "").encode()).hexdigest()[:8]
+        object.__setattr__(self, "owner", f"platform-{mark}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

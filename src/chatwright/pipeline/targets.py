@@ -6,6 +6,7 @@ a context) is left out and told why. Read by `pipeline/answer.py`, `inline.py` a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 import structlog
@@ -13,12 +14,13 @@ import structlog
 from chatwright.adapters.catalogue import ModelFacts
 from chatwright.adapters.providers.gemini import vertex_base_url
 from chatwright.domain.chatbot import Chatbot, ProviderLink
-from chatwright.domain.errors import ChatwrightError, ContextLengthError, NotFound, ProviderError
+from chatwright.domain.errors import ChatwrightError, ContextLengthError, NotFound, ProviderError, Unavailable
 from chatwright.domain.providers import Route, Source
 from chatwright.domain.scope import Scope
 from chatwright.features.provider_keys import ProviderKey
 from chatwright.features.routing import KeyLimits, Target
 from chatwright.pipeline.books import provider_label
+from chatwright.pipeline.keyed import KeyedWire
 from chatwright.pipeline.services import PlatformProvider, Services
 
 EXTRACTIVE = "extractive"
@@ -48,6 +50,8 @@ class _Access:
     owner: str
     guarded: bool
     limits: KeyLimits
+    stored_for: Scope | Literal["platform"] | None = None
+    """Whose stored key this is; None: it is no stored one."""
 
 
 async def chain_for(
@@ -56,7 +60,7 @@ async def chain_for(
     """The callable targets of `links`. `prompt_tokens` leaves out models that cannot hold the prompt.
 
     With `with_extractive` the local provider closes the chain, so that a chatbot still answers when every provider is
-    down. A chain may come out empty.
+    down. A chain may come out empty. Raises Unavailable when keys are not in memory and PostgreSQL is away.
     """
     chain = Chain([])
     listed = False
@@ -69,6 +73,8 @@ async def chain_for(
             model = _model_of(app, link)
             _check(app, model, prompt_tokens)
             accesses = await _accesses(app, scope, link)
+        except Unavailable:
+            raise  # nothing is wrong with the link: its keys cannot be read just now
         except ChatwrightError as error:
             left_out = error if isinstance(error, ProviderError) else _left_out(link, error.message)
             chain.skipped.append(left_out)
@@ -84,7 +90,7 @@ async def chain_for(
 async def targets_for(app: Services, chatbot: Chatbot, sources: Sequence[Source], *, prompt_tokens: int) -> Chain:
     """The chatbot's chain, closed by `extractive` where there is something to quote, or nothing else to call.
 
-    Raises ProviderError when nothing is left to call.
+    Raises ProviderError when nothing is left to call, Unavailable as `chain_for`.
     """
     chain = await chain_for(
         app, chatbot.scope, chatbot.providers, prompt_tokens=prompt_tokens, with_extractive=bool(sources)
@@ -140,7 +146,7 @@ async def _accesses(app: Services, scope: Scope, link: ProviderLink) -> list[_Ac
     else:
         keys = await app.provider_keys.keys_for(scope, link.provider)
     if keys:
-        return [_tenants_own(app, link, key, platform) for key in keys[:_KEYS_PER_LINK]]
+        return [_tenants_own(app, scope, link, key, platform) for key in keys[:_KEYS_PER_LINK]]
     if link.base_url is not None:
         # A platform key is sent to the platform's own address only: a tenant's address would learn it.
         return [
@@ -153,6 +159,7 @@ async def _accesses(app: Services, scope: Scope, link: ProviderLink) -> list[_Ac
         _Access(
             base_url=_address(app, link, key, platform), secret=key.secret.reveal(), key_id=key.id, owner=key.id, guarded=False,
             limits=_limits(key) if key.request_limit or key.token_limit else app.settings.provider_limits.get(link.provider, NO_LIMITS),
+            stored_for="platform",
         )
         for key in await app.provider_keys.platform_keys(link.provider)
     ]  # fmt: skip
@@ -160,7 +167,7 @@ async def _accesses(app: Services, scope: Scope, link: ProviderLink) -> list[_Ac
         accesses.append(
             _Access(
                 base_url=platform.base_url, secret=platform.api_key, key_id="env" if platform.api_key else None,
-                owner="platform", guarded=False, limits=platform.limits,
+                owner=platform.owner, guarded=False, limits=platform.limits,
             )
         )  # fmt: skip
     if not accesses:
@@ -168,7 +175,9 @@ async def _accesses(app: Services, scope: Scope, link: ProviderLink) -> list[_Ac
     return accesses[:_KEYS_PER_LINK]
 
 
-def _tenants_own(app: Services, link: ProviderLink, key: ProviderKey, platform: PlatformProvider | None) -> _Access:
+def _tenants_own(
+    app: Services, scope: Scope, link: ProviderLink, key: ProviderKey, platform: PlatformProvider | None
+) -> _Access:
     own = link.base_url or key.base_url
     return _Access(
         base_url=own or _address(app, link, key, platform),
@@ -177,6 +186,7 @@ def _tenants_own(app: Services, link: ProviderLink, key: ProviderKey, platform: 
         owner=key.id,
         guarded=own is not None,
         limits=_limits(key),
+        stored_for=scope,
     )
 
 
@@ -213,8 +223,12 @@ def _limits(key: ProviderKey) -> KeyLimits:
 def _target(app: Services, link: ProviderLink, model: ModelFacts, access: _Access) -> Target:
     platform = app.platform_providers.get(link.provider)
     known = app.catalogue.provider(link.provider)
-    wire = platform.wire if platform else known.wire if known else "openai"
-    gate = f"{link.provider}|{access.owner}|{access.base_url}"
+    wire = app.wires[platform.wire if platform else known.wire if known else "openai"]
+    if access.stored_for is not None and access.key_id is not None:
+        wire = KeyedWire(
+            wire, app.provider_keys, None if access.stored_for == "platform" else access.stored_for, access.key_id
+        )
+    account = f"{link.provider}|{access.owner}|{access.base_url}"
     settings = app.settings
     return Target(
         Route(
@@ -228,8 +242,10 @@ def _target(app: Services, link: ProviderLink, model: ModelFacts, access: _Acces
             first_byte_timeout_s=settings.provider_first_byte_timeout_s,
             idle_timeout_s=settings.provider_idle_timeout_s,
         ),
-        app.wires[wire],
-        gate=gate,
+        wire,
+        # By model: what one tenant's model brings about must not shut the key for another's.
+        gate=f"{account}|{model.model}",
+        account=account,
         limits=access.limits,
         context_tokens=model.context_tokens,
     )

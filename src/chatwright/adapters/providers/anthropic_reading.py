@@ -204,6 +204,10 @@ class MessageReader:
                 return None
             raise
         part = found.delta
+        if part is not None and part.type == "text_delta" and part.text:
+            # Nearly every event of nearly every answer.
+            self.shown = True
+            return Delta(text=part.text, model=self.model)
         match found.type or event.decode("ascii", "replace"):
             case "content_block_delta" if part is not None:
                 return self._part(found.index, part)
@@ -278,11 +282,6 @@ class MessageReader:
 
     def _part(self, index: int | None, part: _Part) -> Delta | None:
         kind = part.type
-        if kind == "text_delta":
-            if not part.text:
-                return None
-            self.shown = True
-            return Delta(text=part.text, model=self.model)
         if kind == "thinking_delta":
             return Delta(reasoning=part.thinking, model=self.model) if part.thinking else None
         if kind == "input_json_delta" and part.partial_json:

@@ -31,6 +31,8 @@ _NO_QUIRKS: frozenset[str] = frozenset()
 _REQUEST_IDS = ("x-request-id", "apim-request-id", "request-id")
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
+# The decoder gives up on what is nested too deeply with an error that is none of its own.
+_UNREADABLE = (Unreadable, RecursionError)
 _encode = msgspec.json.Encoder().encode
 
 Ask = Callable[[float], Awaitable[tuple[aiohttp.ClientResponse, Reader]]]
@@ -93,7 +95,7 @@ async def stream_answer(ask: Ask, route: Route, prompt: Prompt) -> AsyncGenerato
                     break
                 try:
                     delta = read(payload, name)
-                except Unreadable as error:
+                except _UNREADABLE as error:
                     raise answer.unreadable(error) from error
                 if reader.failure is not None:
                     raise answer.failed(reader.failure)
@@ -273,7 +275,7 @@ class _Answer:
             return None
         try:
             delta = reader.read(event.data, event.name)
-        except Unreadable as error:
+        except _UNREADABLE as error:
             raise self.unreadable(error) from error
         if reader.failure is not None:
             raise self.failed(reader.failure)
@@ -283,7 +285,7 @@ class _Answer:
         """As `read`, for bytes that end without a blank line: half an event is no more than a cut stream."""
         try:
             msgspec.json.decode(event.data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if event.data != b"[DONE]":
                 return None
         return self.read(event)
@@ -301,7 +303,7 @@ class _Answer:
             raise malformed(route, f"not a completion but {read_failure(body).message[:80]}")
         try:
             deltas = reader.read_whole(body)
-        except Unreadable as error:
+        except _UNREADABLE as error:
             failure = read_failure(body)
             if failure.codes:
                 raise self.failed(failure) from error
@@ -332,9 +334,10 @@ class _Answer:
         error.usage = self._reader.usage_now()
         return error
 
-    def unreadable(self, error: Unreadable) -> ProviderError:
+    def unreadable(self, error: Unreadable | RecursionError) -> ProviderError:
         """The exception for an event that is none of the dialect's."""
-        return self.with_usage(malformed(self._route, f"in its stream, {error}"))
+        what = "nested too deeply" if isinstance(error, RecursionError) else error
+        return self.with_usage(malformed(self._route, f"in its stream, {what}"))
 
     def failed(self, failure: Failure) -> ProviderError:
         """The exception for what the provider reported."""

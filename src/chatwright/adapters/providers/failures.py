@@ -25,7 +25,7 @@ MAX_RETRY_AFTER_S = 86_400.0
 
 _KEY = re.compile(
     r"(?i:bearer\s+)[^\s\"']{4,}|\b(?:sk|pk|rk|gsk|xai|pplx|hf|nvapi|csk|tgp|r8|cw|fw)[-_][A-Za-z0-9_\-*.]{3,}"
-    r"|\bAIza[A-Za-z0-9_\-]{10,}|\bya29\.[A-Za-z0-9_\-.]+|[A-Za-z0-9_\-]*\*{3,}[A-Za-z0-9_\-*]*|\b[A-Za-z0-9_]{36,}\b"
+    r"|\bAIza[A-Za-z0-9_\-]{10,}|\b(?:org|proj)[-_][A-Za-z0-9]{12,}|\bya29\.[A-Za-z0-9_\-.]+|[A-Za-z0-9_\-]*\*{3,}[A-Za-z0-9_\-*]*|\b[A-Za-z0-9_]{36,}\b"
 )
 _CONTEXT = re.compile(
     r"maximum context length|max(?:imum)? (?:context|prompt|input) (?:length|size|tokens)|context[ _](?:length|window|size)"
@@ -78,6 +78,11 @@ _RATE_CODES = frozenset(
 _REFUSED_CODES = frozenset({"invalid_request_error", "not_found_error", "unsupported_parameter", "INVALID_ARGUMENT"})
 _MODEL_CODES = frozenset({"model_not_found", "DeploymentNotFound", "not_found_error"})
 _TRANSIENT = frozenset({408, 409, 425})
+# Of 403s and 429s those that are about this one request, whoever's key it was made with: hosts that moderate say 403, a
+# file or bucket that the key may not read is one, and a prompt above the whole minute's tokens never fits.
+_MODERATED = re.compile(r"\bmoderation\b|input was flagged|safety[ _]check|violates usage guidelines", re.IGNORECASE)
+_OF_A_FILE = re.compile(r"access the file\b|storage\.objects\.|\bgs://|\bbucket\b", re.IGNORECASE)
+_NEVER_FITS = re.compile(r"request too large for|must be reduced in order to run|\blimit: 0\b", re.IGNORECASE)
 # Bounded everywhere: the page is a stranger's, and one quantifier beside another would let it hold us for minutes.
 _TITLE = re.compile(rb"<title[^<>]{0,200}>([^<]{1,200})", re.IGNORECASE)
 
@@ -99,10 +104,9 @@ class Failure(msgspec.Struct, frozen=True):
 def read_failure(body: bytes) -> Failure:
     """Read an error body of any known shape: OpenAI, Ollama, vLLM, Mistral, x.ai, Azure, Google's array, HTML, text."""
     try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return failure_of(msgspec.json.decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Failure(_words(body))
-    return failure_of(value)
 
 
 def failure_of(value: object) -> Failure:
@@ -197,6 +201,14 @@ def failed(
     judged = status if status >= 400 else failure.status or _status_of(codes)
     if codes & _FILTER_CODES and judged < 500:
         return ContentFilterError(message, upstream_status=status)
+    if judged == 403 and _MODERATED.search(failure.message):
+        return ContentFilterError(message, upstream_status=status)
+    # Such a refusal must not take the key out of use: whoever chose the model or wrote the prompt would choose for all.
+    if (judged == 403 and (codes & _MODEL_CODES or _OF_A_FILE.search(failure.message))) or (
+        judged == 429 and _NEVER_FITS.search(failure.message)
+    ):
+        error_class = "model_not_found" if codes & _MODEL_CODES else "refused"
+        return ProviderError(message, retriable=False, upstream_status=status, error_class=error_class)
     quota = failure.spent
     if quota is None:
         # Google says "exceeded your current quota" of a minute's quota too: its text decides nothing.
@@ -213,7 +225,7 @@ def failed(
     if judged == 429:
         return RateLimitError(message, upstream_status=status, retry_after_s=wait_s)
     if judged >= 500 or judged in _TRANSIENT:
-        retriable, error_class = True, "server_error"
+        retriable, error_class = True, "broken_answer" if "broken_answer" in codes else "server_error"
     elif judged == 404 or codes & _MODEL_CODES:
         retriable, error_class = False, "model_not_found" if codes & _MODEL_CODES or judged == 404 else "refused"
     else:

@@ -99,7 +99,7 @@ def decode(data: bytes) -> Answer:
         return _decoder.decode(data)
     except msgspec.ValidationError:
         return _fitting(_value(data), Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # The decoder's own message may quote what it read.
         raise Unreadable("not JSON") from error
 
@@ -107,7 +107,7 @@ def decode(data: bytes) -> Answer:
 def _value(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable("not JSON") from error
 
 
@@ -271,7 +271,7 @@ class GeminiReader:
                 self._close_call(calls)
             self.finish = _FINISH.get(reason, Finish.OTHER)
             if reason in _BROKEN and not (self.shown or text or calls):
-                self.failure = self.failure or Failure(f"the answer was broken off: {reason}")
+                self.failure = self.failure or Failure(f"the answer was broken off: {reason}", codes=("broken_answer",))
         if self.failure is not None:
             return None
         if text or calls:
@@ -358,7 +358,7 @@ def read_embeddings(data: bytes, count: int) -> Embeddings:
     """The vectors in the order of the texts. Raises Unreadable unless there are `count` of them, of one size."""
     try:
         answer = _embeddings_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable("not an embeddings answer") from error
     usage = normal_usage(answer.usage_metadata)
     if answer.predictions is not None:

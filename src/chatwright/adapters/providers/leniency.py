@@ -17,7 +17,7 @@ def decode_leniently(data: bytes, kind: type[_S]) -> _S:
     """Decode an object field by field. Raises Unreadable if `data` is no JSON object."""
     try:
         value: object = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # The decoder's own message may quote what it read.
         raise Unreadable("not JSON") from error
     if not isinstance(value, dict):

@@ -33,7 +33,7 @@ def read_embeddings(data: bytes, count: int) -> Embeddings:
     """The vectors in the order of the texts. Raises Unreadable unless there are `count` of them, of one size."""
     try:
         answer = _embeddings_decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable("not an embeddings answer") from error
     found = answer.data
     if all(vector.index is not None for vector in found):

@@ -125,7 +125,7 @@ def translated(error: BaseException, route: Route, *, waited_s: float) -> Provid
     match error:
         case aiohttp.ConnectionTimeoutError():
             message = f"{name} could not be reached within {route.connect_timeout_s:g} s."
-            return ProviderError(message, retriable=True, error_class="timeout")
+            return ProviderError(message, retriable=True, error_class="transport")
         case TimeoutError():
             message = f"{name} sent nothing for {waited_s:g} s."
             return ProviderError(message, retriable=True, error_class="timeout")

@@ -186,6 +186,8 @@ def _check_account(text: str) -> str:
     for name in ("project_id", "private_key", "client_email"):
         if not isinstance(account.get(name), str) or not account[name]:
             raise Unprocessable(f"the service account lacks its {name}", param="secret")
+    if not (account["client_email"].isprintable() and account["project_id"].isprintable()):
+        raise Unprocessable("the service account's client_email and project_id are no names", param="secret")
     if "PRIVATE KEY" not in account["private_key"]:
         raise Unprocessable("the service account's private_key is no PEM text", param="secret")
     if account.get("token_uri", GOOGLE_TOKEN_URI) != GOOGLE_TOKEN_URI:

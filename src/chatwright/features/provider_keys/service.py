@@ -90,10 +90,7 @@ class KeyRing:
 
     async def providers_of(self, scope: Scope | None) -> Mapping[str, int]:
         """How many keys in use the tenant (the platform for scope None) has stored, by provider."""
-        owner = PLATFORM if scope is None else scope.tenant_id
-        held = self._held.get(owner)
-        if held is None or held.until <= self._clock():
-            held = await self._load(owner, scope)
+        held = await self._owned(scope)
         return {provider: len(keys) for provider, keys in held.by_provider.items()}
 
     def is_platform(self, key_id: str) -> bool:
@@ -106,10 +103,7 @@ class KeyRing:
 
         Raises NotFound for a key that is unknown, ended, or another owner's; Unavailable as `keys_for`.
         """
-        owner = PLATFORM if scope is None else scope.tenant_id
-        held = self._held.get(owner)
-        if held is None or held.until <= self._clock():
-            held = await self._load(owner, scope)
+        held = await self._owned(scope)
         found, seen = held.by_id.get(key_id), {key_id}
         while (successor := held.successors.get(key_id)) is not None and successor not in seen:
             key_id = successor
@@ -118,6 +112,15 @@ class KeyRing:
         if found is None:
             raise NotFound("no such provider key")
         return found
+
+    def holds(self, scope: Scope | None, key_id: str) -> bool:
+        """Whether the key of the tenant (of the platform for scope None) is in memory as one in use; False: ask."""
+        held = self._held.get(PLATFORM if scope is None else scope.tenant_id)
+        return held is not None and key_id in held.by_id and held.until > self._clock()
+
+    async def is_in_use(self, scope: Scope | None, key_id: str) -> bool:
+        """Whether this very key is still in use. Raises Unavailable as `keys_for`."""
+        return self.holds(scope, key_id) or key_id in (await self._owned(scope)).by_id
 
     def used(self, key_id: str) -> None:
         """Note that a call was made with this key; `watch` writes it down once a minute."""
@@ -187,6 +190,14 @@ class KeyRing:
         if used:
             async with self._db.operator() as db:
                 await store.mark_used(db, used)
+
+    async def _owned(self, scope: Scope | None) -> _Held:
+        """The keys of the tenant, of the platform for scope None."""
+        owner = PLATFORM if scope is None else scope.tenant_id
+        held = self._held.get(owner)
+        if held is None or held.until <= self._clock():
+            held = await self._load(owner, scope)
+        return held
 
     async def _load(self, owner: str, scope: Scope | None) -> _Held:
         # Many ask at once when an entry ends or the process is new: one reads, the others wait for it.

@@ -16,6 +16,9 @@ from chatwright.domain.errors import NotFound
 from chatwright.domain.ids import TenantId, is_id
 from chatwright.domain.scope import Scope
 
+ROTATIONS_KNOWN = 2_000
+"""A chatbot that names a key which was rotated longer ago than this many rotations has to name another one."""
+
 _COLUMNS = """
 id, tenant_id, provider, name, hint, base_url, request_limit, token_limit, created_at, last_used_at, ends_at,
 successor_id
@@ -41,14 +44,18 @@ SELECT count(*) FROM provider_keys
  WHERE tenant_id IS NOT DISTINCT FROM $1 AND (ends_at IS NULL OR ends_at > clock_timestamp())
 """
 
-# Those in use, and where those that were rotated away went.
-LOAD_KEYS = """
-SELECT id, provider, name, hint, sealed, sealed_by, version, base_url, request_limit, token_limit, successor_id,
-       (ends_at IS NULL OR ends_at > clock_timestamp()) AS active,
-       extract(epoch FROM ends_at - clock_timestamp())::float8 AS ends_in_s
-  FROM provider_keys
- WHERE tenant_id IS NOT DISTINCT FROM $1
-   AND (ends_at IS NULL OR ends_at > clock_timestamp() OR successor_id IS NOT NULL)
+# Those in use, and where those that were rotated away went: of these the latest, since a key may be rotated without end
+# and what comes of this is held in memory.
+LOAD_KEYS = f"""
+WITH owned AS (
+    SELECT id, provider, name, hint, sealed, sealed_by, version, base_url, request_limit, token_limit, successor_id,
+           (ends_at IS NULL OR ends_at > clock_timestamp()) AS active,
+           extract(epoch FROM ends_at - clock_timestamp())::float8 AS ends_in_s
+      FROM provider_keys WHERE tenant_id IS NOT DISTINCT FROM $1
+)
+SELECT * FROM owned WHERE active
+UNION ALL
+(SELECT * FROM owned WHERE NOT active AND successor_id IS NOT NULL ORDER BY id DESC LIMIT {ROTATIONS_KNOWN})
  ORDER BY id DESC
 """
 

@@ -124,6 +124,7 @@ class Gate:
     """`digest` names the gate in Valkey: of one length, and no address or key shows there."""
 
     __slots__ = (
+        "account",
         "asking",
         "breaker",
         "calls",
@@ -148,6 +149,7 @@ class Gate:
 
     def __init__(self, name: str, provider: str, hear: Callable[[StatedLimits], None], now_s: float) -> None:
         self.name = name
+        self.account = ""
         self.digest = digest_of(name)
         self.provider = provider
         self.hear = hear

@@ -19,7 +19,7 @@ from chatwright.domain.errors import ProviderError, Unavailable
 from chatwright.domain.providers import StatedLimits
 from chatwright.features.routing.board import Board
 from chatwright.features.routing.breaker import Cause, asked_s, open_s
-from chatwright.features.routing.gate import Admission, Gate, GateState
+from chatwright.features.routing.gate import Admission, Gate, GateState, digest_of
 from chatwright.features.routing.limits import KeyLimits, pace_of
 from chatwright.features.routing.permits import Permits
 from chatwright.features.routing.registry import Registry
@@ -74,6 +74,7 @@ class Gates:
         elif gate.waiting >= STALLED_CALLS and not alone and self._stalls(gate):
             return self._refusal(gate, 0.0)
         if target.limits is not gate.configured and target.limits != gate.configured:
+            gate.account = target.account
             self._configure(gate, target.limits)
         if gate.permits is not None:
             wait_s = await gate.permits.admit(tokens)
@@ -233,8 +234,10 @@ class Gates:
         if limits == KeyLimits():
             gate.permits = None
             return
-        if gate.permits is None:
-            gate.permits = Permits(self._board, gate.digest, self._clock)
+        # What the operator set holds for the key, whatever the model; what the provider states, for this model.
+        bucket = digest_of(gate.account) if gate.account and configured != KeyLimits() else gate.digest
+        if gate.permits is None or gate.permits.digest != bucket:
+            gate.permits = Permits(self._board, bucket, self._clock)
         gate.permits.requests = pace_of(limits.requests_per_minute, stated=not configured.requests_per_minute)
         gate.permits.tokens = pace_of(limits.tokens_per_minute, stated=not configured.tokens_per_minute)
 

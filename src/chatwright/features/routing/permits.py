@@ -28,7 +28,7 @@ class Permits:
         self.requests = Pace()
         self.tokens = Pace()
         self._board = board
-        self._digest = digest
+        self.digest = digest
         self._clock = clock
         self._left = 0
         self._tokens_left = 0
@@ -107,7 +107,7 @@ class Permits:
             try:
                 async with self._board.in_time():
                     return await self._board.take(
-                        self._digest,
+                        self.digest,
                         want=want,
                         need=need,
                         mean=mean,

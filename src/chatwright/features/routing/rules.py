@@ -32,14 +32,18 @@ class Verdict(StrEnum):
 def judge(error: ProviderError) -> Verdict:
     """Sort a failure. FAILING counts towards the circuit breaker; LIMITED and REFUSED take the key out of use.
 
-    ANSWERED: the provider works and disliked this request (too long, filtered, unknown model). NOTHING: no request
-    was made. A certificate that is not accepted is not retriable, and still no call will get through.
+    ANSWERED: the provider works and disliked this request (too long, filtered, unknown model, a model that lost its
+    way). NOTHING: no request was made. A certificate that is not accepted is not retriable, and still no call will get
+    through. A key may be shared by tenants, so one refusal that a request can bring about (403, an account's limit) is
+    not yet the end of it: it counts like a fault. Only a key that is unknown to the provider is out of use at once.
     """
     if isinstance(error, RateLimitError):
         return Verdict.LIMITED
-    if isinstance(error, AuthenticationError) or error.error_class == "quota":
+    if isinstance(error, AuthenticationError) and error.upstream_status in (400, 401, None):
         return Verdict.REFUSED
-    if error.retriable or error.error_class == "transport":
+    if error.error_class == "broken_answer":
+        return Verdict.ANSWERED
+    if error.retriable or error.error_class in ("transport", "quota", "authentication"):
         return Verdict.FAILING
     return Verdict.NOTHING if error.upstream_status is None else Verdict.ANSWERED
 

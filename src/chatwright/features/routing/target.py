@@ -17,8 +17,9 @@ NO_LIMITS = KeyLimits()
 class Target:
     """Where a call may go.
 
-    `counts` is False for local providers, which cost no attempt. `gate` names what breaker and limits are counted on
-    (provider, key and address; empty for a local provider: nothing is counted). `limits` of 0 are learned from the
+    `counts` is False for local providers, which cost no attempt. `gate` names what the breaker and the limits that the
+    provider states are counted on (provider, key, address and model; empty for a local provider: nothing is counted).
+    `limits` are the operator's for the key, counted on `account` over all models; those of 0 are learned from the
     provider's headers. `context_tokens` is the model's context size, None where it is not known.
     """
 
@@ -28,6 +29,7 @@ class Target:
     gate: str = ""
     limits: KeyLimits = NO_LIMITS
     context_tokens: int | None = None
+    account: str = ""
 
 
 class Books(Protocol):
