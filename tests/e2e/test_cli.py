@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Live
 
 VERBS = (
-    "up api worker migrate doctor config tenant chatbot key provider provider-key models kb chat queue dlq usage bench version".split()  # noqa: SIM905
+    "up api worker migrate doctor config tenant chatbot key provider provider-key models kb chat queue dlq usage budget bench version".split()  # noqa: SIM905
 )
 
 

@@ -9,6 +9,8 @@ import asyncpg
 SOURCE = Path(__file__).parents[2] / "src" / "chatwright"
 
 TENANTS_TABLES = (
+    "budgets",
+    "budget_periods",
     "knowledge_bases",
     "documents",
     "chunks",
@@ -25,13 +27,21 @@ TENANTS_TABLES = (
     "provider_keys",
     "alerts",
     "key_usage",
+    "webhooks",
+    "alert_deliveries",
 )
 
 # Statements of the operators' role, which look past one tenant by design: module:constant and why.
 OPERATORS: dict[str, str] = {
+    "features/alerts/deliveries:EXPIRE": "the sweeper ends by age",
+    "features/alerts/deliveries:MARK_FAILED": "one process delivers for everybody, by id",
+    "features/alerts/deliveries:MARK_SENT": "one process delivers for everybody, by id",
+    "features/alerts/deliveries:TAKE_DUE": "one process delivers for everybody",
+    "features/alerts/deliveries:TRIM_DELIVERIES": "the sweeper deletes by age",
     "features/alerts/store:LIST_ALERTS_OF_ALL": "the operator's list",
-    "features/budgets/store:CLOSE_CALLS": "one process's calls of many tenants close in one statement, by id",
-    "features/budgets/store:ABANDON_CALLS": "the sweeper settles whatever a crash left open",
+    "features/alerts/webhooks:COUNT_SECRETS": "which key-encryption keys are still needed, over all owners",
+    "features/alerts/webhooks:RESEAL_SECRETS": "seals are renewed over all owners, by id and version",
+    "features/alerts/webhooks:TAKE_SECRETS": "seals are renewed over all owners",
     "features/credentials/store:FIND_BY_HASH": "who holds this key? The tenant is the answer",
     "features/credentials/store:MARK_USED": "one process notes its used keys at once, by id",
     "features/idempotency/store:PURGE": "the sweeper deletes by age",
@@ -56,7 +66,8 @@ OPERATORS: dict[str, str] = {
 
 # Statements with a gap that is filled at run time from a fixed list, and one way to fill it.
 GAPS: dict[str, dict[str, str]] = {
-    "features/budgets/store:USAGE": {"columns": ""},
+    "features/budgets/reports:USAGE": dict.fromkeys(("groups", "names", "columns", "grouping", "ordering"), ""),
+    "features/budgets/reports:USAGE_OF_ALL": dict.fromkeys(("groups", "names", "columns", "grouping", "ordering"), ""),
     "features/tenancy/store:PATCH_CHATBOT": {"assignments": "name = $3", "columns": "id"},
 }
 

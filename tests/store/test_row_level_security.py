@@ -33,10 +33,17 @@ ROWS = {
     "provider_keys": "(id, tenant_id, provider, sealed, sealed_by) VALUES ($1, $2, 'openai', 'secret', 'k1')",
     "alerts": """(id, tenant_id, kind, level, subject, period, message)
                  VALUES ($1, $2, 'k', 'warning', 's', 'p', 'secret')""",
+    "budgets": """(id, tenant_id, scope, scope_id, period, limit_nano, action)
+                  VALUES ($1, $2, 'visitor', ($1::uuid)::text, 'day', 1, 'block')""",
+    "budget_periods": """(id, tenant_id, budget_id, starts_at, ends_at)
+                         VALUES ($1, $2, {budgets}, now(), now() + interval '1 day')""",
     "key_usage": """(key_id, tenant_id, provider, opened_at, calls, failures, cost_nano)
                     VALUES (($1::uuid)::text, $2, 'openai', now(), 1, 0, 1)""",
+    "webhooks": "(id, tenant_id, kind, target, events) VALUES ($1, $2, 'email', 'secret', '{{*}}')",
+    "alert_deliveries": "(alert_id, tenant_id, webhook_id, created_at) VALUES ({alerts}, $2, {webhooks}, uuid_extract_timestamp($1))",
 }
 APPEND_ONLY = {"audit_log"}
+READ_ONLY = {"alert_deliveries"}
 # The operators' role: what it may do, table by table. What is not here it cannot touch at all.
 OPERATORS = {
     "tenants": {"SELECT", "INSERT", "UPDATE"},
@@ -51,7 +58,11 @@ OPERATORS = {
     "provider_keys": {"SELECT", "INSERT", "UPDATE"},
     "alerts": {"SELECT", "INSERT"},
     "key_usage": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "budgets": {"SELECT"},
+    "budget_periods": {"SELECT", "INSERT", "UPDATE"},
     "chores": {"SELECT", "INSERT", "UPDATE"},
+    "webhooks": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "alert_deliveries": {"SELECT", "INSERT", "UPDATE", "DELETE"},
 }
 
 
@@ -120,7 +131,7 @@ async def test_a_tenant_sees_its_own_rows_only(database_url: str, tenants: dict[
 async def test_a_tenant_changes_nothing_of_another(database_url: str, tenants: dict[str, dict[str, str]]) -> None:
     mine, theirs = tenants["mine"]["tenants"], tenants["theirs"]["tenants"]
     async with acting(database_url, "chatwright_app", mine) as db:
-        for table in ROWS.keys() - APPEND_ONLY:
+        for table in ROWS.keys() - APPEND_ONLY - READ_ONLY:
             for statement in (
                 "UPDATE {} SET tenant_id = tenant_id WHERE tenant_id = $1",
                 "DELETE FROM {} WHERE tenant_id = $1",
@@ -129,7 +140,8 @@ async def test_a_tenant_changes_nothing_of_another(database_url: str, tenants: d
     for table, values in ROWS.items():
         parents = {parent: f"'{one}'" for parent, one in tenants["theirs"].items()}
         async with acting(database_url, "chatwright_app", mine) as db:
-            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+            refusal = "permission denied" if table in READ_ONLY else "row-level security"
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match=refusal):
                 async with db.transaction():
                     await db.execute(f"INSERT INTO {table} {values.format(**parents)}", new_id(), theirs)
             if table not in APPEND_ONLY:
@@ -141,7 +153,7 @@ async def test_a_tenant_changes_nothing_of_another(database_url: str, tenants: d
 async def test_a_row_cannot_hang_on_another_tenants_row(database_url: str, tenants: dict[str, dict[str, str]]) -> None:
     """Foreign keys are checked past the policies, so they have to carry the tenant themselves."""
     mine, theirs = tenants["mine"]["tenants"], tenants["theirs"]
-    for table in ("documents", "chunks", "conversations", "messages", "answers"):
+    for table in ("documents", "chunks", "conversations", "messages", "answers", "budget_periods"):
         parents = {parent: f"'{one}'" for parent, one in theirs.items()}
         async with acting(database_url, "chatwright_app", mine) as db:
             with pytest.raises((asyncpg.ForeignKeyViolationError, asyncpg.UniqueViolationError)) as caught:
@@ -191,7 +203,8 @@ async def test_neither_role_may_more_than_it_was_given(database_url: str, role: 
     for privilege in privileges:
         found.setdefault(privilege["table_name"], set()).add(privilege["privilege_type"])
     everything = {"SELECT", "INSERT", "UPDATE", "DELETE"}
-    tables = dict.fromkeys(ROWS, everything) | {"tenants": {"SELECT"}, "audit_log": {"SELECT", "INSERT"}}
+    tables = dict.fromkeys(ROWS, everything) | {table: {"SELECT"} for table in READ_ONLY}
+    tables |= {"tenants": {"SELECT"}, "audit_log": {"SELECT", "INSERT"}}
     assert found == (tables if role == "chatwright_app" else OPERATORS)
     async with acting(database_url, role) as db:
         for statement in ("CREATE TABLE public.x (id int)", "ALTER TABLE messages DISABLE ROW LEVEL SECURITY",

@@ -38,6 +38,7 @@ async def examine(loaded: Loaded) -> list[Finding]:
         ("postgresql", _postgresql),
         ("valkey", _valkey),
         ("queue", _queue),
+        ("provider keys", _provider_keys),
         ("embedder", _embedder),
         ("api", _api),
     ):
@@ -94,7 +95,7 @@ def _disk(settings: Settings) -> Finding:
 
 def _key_file(settings: Settings) -> Finding:
     """The keys that seal stored provider keys: lost, they take every stored key with them."""
-    part = "key-encryption keys"
+    part = "sealing keys"
     try:
         newest = open_keks(settings).newest()
     except ChatwrightError as error:
@@ -134,6 +135,34 @@ async def _providers(settings: Settings) -> Finding:
     return Finding(
         part="providers", state="warn", detail="extractive only: answers quote the knowledge base", mend=mend
     )
+
+
+async def _provider_keys(settings: Settings) -> Finding:
+    """Whether every stored provider key was sealed by a key-encryption key that is still here."""
+    import asyncpg
+
+    part = "provider keys"
+    keks = open_keks(settings)
+    try:
+        connection: Any = await asyncpg.connect(find_database(settings), timeout=5)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError):
+        return Finding(part=part, state="warn", detail="not looked at: PostgreSQL does not answer")
+    try:
+        if not await connection.fetchval("SELECT to_regclass('provider_keys') IS NOT NULL"):
+            return Finding(part=part, state="warn", detail="no table for them", mend="chatwright migrate")
+        await connection.execute("SET ROLE chatwright_ops")  # every tenant's rows, where we are no superuser
+        rows = await connection.fetch(
+            "SELECT sealed_by, count(*) AS keys FROM provider_keys WHERE sealed_by <> '' GROUP BY sealed_by"
+        )
+    finally:
+        await connection.close()
+    lost = [row for row in rows if keks.find(row["sealed_by"]) is None]
+    if lost:
+        ids = ", ".join(row["sealed_by"] for row in lost)
+        detail = f"{sum(row['keys'] for row in lost)} do not open: the key-encryption key {ids} is not here"
+        mend = "restore keys/kek.json (or the option) from its backup, or add those provider keys anew"
+        return Finding(part=part, state="fail", detail=detail, mend=mend)
+    return Finding(part=part, state="ok", detail=f"{sum(row['keys'] for row in rows)} stored, all can be opened")
 
 
 async def _asked_providers(settings: Settings) -> list[dict[str, Any]] | None:

@@ -217,6 +217,16 @@ class Settings:
         "e.g. ollama.lan,10.1.0.0/16. Empty: public addresses only.",
     )
 
+    # Alerts -------------------------------------------------------------------------------------------------------
+    smtp_url: str = option(
+        "",
+        mask="url",
+        about="Mail server for alerts by e-mail, smtp[s]://user:password@host:port. Empty: no e-mail.",
+    )
+    smtp_from: str = option(
+        "", about="Address that mails come from. Empty: the user of smtp_url, or chatwright@ its host."
+    )
+
     # Everything else ----------------------------------------------------------------------------------------------
     demo: bool = option(True, about="Whether `up` makes the demo tenant and chatbot. `--no-demo` switches it off.")
     log_level: LogLevel = option("info", about="Least loud line that is written.")

@@ -28,6 +28,7 @@ from chatwright.entrypoints.bounded import BoundedHttp, BoundedSocket
 from chatwright.entrypoints.call import WebSettings
 from chatwright.entrypoints.web import build_app
 from chatwright.entrypoints.worker import Worker
+from chatwright.pipeline.alerting import deliver_forever
 from chatwright.pipeline.demo import SLUG, TENANT_ID, documentation_folder
 from chatwright.pipeline.presence import leave, readiness, show_presence
 from chatwright.pipeline.sweep import sweep_forever
@@ -125,6 +126,7 @@ async def serve_worker(settings: Settings, addresses: Addresses) -> None:
                     name="worker.presence",
                 ),
                 group.create_task(sweep_forever(app, QueueAdmin(app.valkey)), name="worker.sweep"),
+                group.create_task(deliver_forever(app), name="worker.alerts"),
                 group.create_task(_warm_up(app.embedder), name="worker.warm_up"),
             ]
             group.create_task(worker.run(), name="worker.consume")

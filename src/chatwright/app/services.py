@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from chatwright.adapters.alerts import SmtpServer, open_couriers, read_smtp_url
 from chatwright.adapters.catalogue import Catalogue, ModelsFileError, open_catalogue
 from chatwright.adapters.models import open_embedder
 from chatwright.adapters.postgres import open_database
@@ -19,6 +20,7 @@ from chatwright.app.options import Settings, SettingsError
 from chatwright.app.providers import platform_providers, provider_limits, wire_formats
 from chatwright.features.budgets import open_ledger
 from chatwright.features.credentials import KeyDirectory
+from chatwright.features.limits import open_limiter
 from chatwright.features.provider_keys import KeyRing
 from chatwright.features.routing import Gates
 from chatwright.features.tenancy import ChatbotDirectory
@@ -69,8 +71,12 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
         )
         if settings.google_cloud_project:
             tokens.warm_up()
+        limiter = await stack.enter_async_context(open_limiter(link, log.prefix))
         gates = Gates(link, channel)
         stack.push_async_callback(_end, asyncio.create_task(gates.run(), name="gates"))
+        couriers = await stack.enter_async_context(
+            open_couriers(plain=http.plain, guarded=http.guarded, smtp=_smtp_server(settings))
+        )
         yield Services(
             settings=pipeline_settings(settings),
             metrics=Metrics(),
@@ -89,6 +95,8 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
             provider_keys=provider_keys,
             catalogue=catalogue,
             gates=gates,
+            limiter=limiter,
+            couriers=couriers,
         )
 
 
@@ -122,6 +130,14 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
 def process_name(settings: Settings) -> str:
     """What this process is called in health and metrics."""
     return settings.worker_name or f"{os.uname().nodename}-{os.getpid()}"
+
+
+def _smtp_server(settings: Settings) -> SmtpServer | None:
+    """The mail server, if one is set. Raises SettingsError."""
+    try:
+        return read_smtp_url(settings.smtp_url, sender=settings.smtp_from) if settings.smtp_url else None
+    except ValueError as error:
+        raise SettingsError(f"CHATWRIGHT_SMTP_URL, CHATWRIGHT_SMTP_FROM: {error}") from error
 
 
 @asynccontextmanager

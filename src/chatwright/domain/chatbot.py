@@ -30,6 +30,8 @@ class Chatbot:
     name: str
     widget_id: str
     revision: int = 1
+    plan: str = "standard"
+    """Its tenant's."""
     providers: tuple[ProviderLink, ...] = ()
     system_prompt: str = ""
     personality: str = ""

@@ -28,6 +28,7 @@ ChatwrightError
 from enum import StrEnum
 from typing import ClassVar, Literal
 
+from chatwright.domain.limits import Standing
 from chatwright.domain.providers import Usage
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -113,11 +114,23 @@ class Conflict(ChatwrightError):
 
 
 class BudgetExceeded(ChatwrightError):
-    """The reservation would pass the budget. No provider was called."""
+    """The reservation would pass the budget. No provider was called.
+
+    `action` is what the budget asks for then: `block`, `downgrade` or `extractive`; `budget_id` and `scope` (tenant,
+    chatbot, visitor, import) say which budget it is.
+    """
 
     code = "budget_exceeded"
     status = 402
     level = "info"
+
+    def __init__(
+        self, message: str, *, action: str = "block", budget_id: str | None = None, scope: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.action = action
+        self.budget_id = budget_id
+        self.scope = scope
 
 
 class RateLimited(ChatwrightError):
@@ -126,9 +139,12 @@ class RateLimited(ChatwrightError):
     retry = Retry.LATER
     level = "info"
 
-    def __init__(self, message: str, *, retry_after_s: float, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float, param: str | None = None, standing: Standing | None = None
+    ) -> None:
         super().__init__(message, param=param)
         self.retry_after_s = retry_after_s
+        self.standing = standing
 
 
 class Unavailable(ChatwrightError):
@@ -188,6 +204,8 @@ class ProviderError(ChatwrightError):
         self.retry_after_s = retry_after_s
         self.error_class = error_class
         self.usage: Usage | None = None
+        self.final = False
+        """The answer has no provider call left: another attempt of its job could make none."""
 
 
 class RateLimitError(ProviderError):

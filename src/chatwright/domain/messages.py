@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from chatwright.domain.ids import AnswerId, ChatbotId, ConversationId, JobId, MessageId
+from chatwright.domain.limits import LimitedKey, Standing
 from chatwright.domain.providers import Source, Usage
 
 
@@ -35,6 +36,7 @@ class Draft:
     visitor_id: str | None = None
     client_message_id: str | None = None
     priority: int = 5
+    key: LimitedKey | None = None
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -43,6 +45,7 @@ class Accepted:
     """The receipt: committed in PostgreSQL. `replayed` is True when the same key had been accepted before.
 
     `seq` is the number of the `message_accepted` event, None when it could not be told (Valkey away) or was before.
+    `standing` is how far the rate limits it met are used, None if it met none.
     """
 
     message_id: MessageId
@@ -51,6 +54,7 @@ class Accepted:
     ordinal: int
     replayed: bool = False
     seq: int | None = None
+    standing: Standing | None = None
 
     @property
     def stream_id(self) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from chatwright.domain.chatbot import Chatbot, ProviderLink
-from chatwright.domain.errors import Forbidden, NotFound, Unprocessable
+from chatwright.domain.errors import Forbidden, NotFound
 from chatwright.entrypoints.auth import TenantAdmin, credential_of, identify, tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.decoding import decode
@@ -141,8 +141,6 @@ def _values(body: ChatbotCreate | ChatbotPatch) -> dict[str, Any]:
 
 
 def _link(body: ProviderLinkBody) -> ProviderLink:
-    if not body.model and body.provider != "extractive":
-        raise Unprocessable("name the provider's model", param="providers")
     return ProviderLink(provider=body.provider, model=body.model, base_url=body.base_url, key_id=body.key_id)
 
 

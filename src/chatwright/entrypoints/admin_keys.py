@@ -30,7 +30,7 @@ async def create(call: Call) -> Reply:
     body = decode(_create, raw)
 
     async def work() -> Reply:
-        fresh = await manage.create_key(call.app, scope, actor=actor, name=body.name)
+        fresh = await manage.create_key(call.app, scope, actor=actor, name=body.name, limits=body.limits)
         return json_reply(new_key_reply(fresh), status=201, headers=NO_STORE)
 
     # The platform's own keys belong to no tenant under which an Idempotency-Key could be kept.

@@ -128,6 +128,7 @@ def key_reply(key: ApiKey) -> KeyReply:
         kind=key.kind,
         name=key.name,
         prefix=key.prefix,
+        limits=dict(key.limits),
         created_at=key.created_at,
         last_used_at=key.last_used_at,
         revoked_at=key.revoked_at,

@@ -1,39 +1,139 @@
 """What was used and what was changed: the ledger's sums, the audit log, and the analysis of texts."""
 
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, cast
 
 import msgspec
 
+from chatwright.adapters.postgres import Connection
 from chatwright.domain.errors import BadRequest, PayloadTooLarge
-from chatwright.entrypoints.auth import staff_of, tenant_of
+from chatwright.domain.money import format_usd
+from chatwright.domain.scope import Scope
+from chatwright.entrypoints.auth import staff_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
+from chatwright.entrypoints.csv_rows import CSV_TYPE, to_csv
 from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.wire import AnalyzeReply, AnalyzeRequest, Page, UsageReply
 from chatwright.features import budgets, tenancy
+from chatwright.features.budgets import GROUPS, GroupBy
 from chatwright.pipeline import submit
+from chatwright.pipeline.services import Services
 
 _analyze = msgspec.json.Decoder(AnalyzeRequest)
-_GROUPS = ("day", "model", "chatbot", "provider")
+_ROWS_AT_MOST = 50_000
+_ROWS_A_PIECE = 500
 _ANALYZE_AT_MOST_CHARS = 256_000
 _FIRST_MONTH_END = datetime(1, 1, 31, tzinfo=UTC)  # thirty days before it is the first moment that there is
 
 
-async def usage(call: Call) -> Reply:
+async def usage(call: Call) -> Reply | None:
     """Sums over [from, to); days are UTC days and `to` as a day is included."""
-    scope = tenant_of(call).scope
+    tenant = staff_of(call)
+    scope = None if tenant is None else tenant.scope
     groups = [name for name in (call.query("group_by") or "").split(",") if name]
-    if any(name not in _GROUPS for name in groups) or len(set(groups)) != len(groups):
-        raise BadRequest(f"group_by is a list of {', '.join(_GROUPS)}", param="group_by")
+    if any(name not in GROUPS for name in groups) or len(set(groups)) != len(groups):
+        raise BadRequest(f"group_by is a list of {', '.join(GROUPS)}", param="group_by")
+    group_by = cast("list[GroupBy]", groups)
     now = datetime.now(UTC)
     until = _moment(call, "to", is_end=True) or now + timedelta(seconds=1)
     since = _moment(call, "from", is_end=False) or max(until, _FIRST_MONTH_END) - timedelta(days=30)
     if since >= until:
         raise BadRequest("from must be before to", param="from")
-    async with call.app.db.transaction(scope) as db:
-        rows, total = await budgets.usage_report(db, scope, group_by=cast("Any", groups), since=since, until=until)
-    return json_reply(UsageReply(rows, total))
+    match call.query("format") or "json":
+        case "json":
+            async with _reading(call.app, scope) as db:
+                rows = await _rows(db, scope, group_by, since, until)
+            # Of the rows, not by a second look at the ledger: what came in between would not add up.
+            figures = budgets.columns_of(())
+            total = {figure: sum(row[figure] for row in rows) for figure in figures}
+            return json_reply(UsageReply(rows, total))
+        case "csv":
+            return await _send_csv(call, scope, group_by, since, until)
+        case _:
+            raise BadRequest("format is json or csv", param="format")
+
+
+def _reading(app: Services, scope: Scope | None) -> AbstractAsyncContextManager[Connection]:
+    return app.db.operator() if scope is None else app.db.transaction(scope)
+
+
+async def _rows(
+    db: Connection, scope: Scope | None, group_by: Sequence[GroupBy], since: datetime, until: datetime
+) -> list[dict[str, Any]]:
+    rows = await budgets.usage_rows(db, scope, group_by=group_by, since=since, until=until, limit=_ROWS_AT_MOST + 1)
+    if len(rows) > _ROWS_AT_MOST:
+        raise BadRequest(
+            f"that would be more than {_ROWS_AT_MOST:,} rows; group by less, choose a shorter time, or read it "
+            "as CSV grouped by day",
+            param="group_by",
+        )
+    return rows
+
+
+async def _send_csv(
+    call: Call, scope: Scope | None, group_by: Sequence[GroupBy], since: datetime, until: datetime
+) -> None:
+    """Send the rows as CSV in pieces. Grouped by day, each day is read when the ones before it are sent: by day first,
+    however the groups are ordered."""
+    columns = budgets.columns_of(group_by)
+    async with aclosing(_pieces(call.app, scope, group_by, since, until)) as pieces:
+        first = await anext(pieces, [])  # a refusal comes before the headers
+        disposition = f'attachment; filename="usage-{since:%Y%m%d}-{until:%Y%m%d}.csv"'.encode()
+        await call.start(200, ((b"content-type", CSV_TYPE), (b"content-disposition", disposition)))
+        await call.write(to_csv([_heading(columns), *(_cells(columns, row) for row in first)]))
+        async for rows in pieces:
+            await call.write(to_csv(_cells(columns, row) for row in rows))
+    await call.write(b"", last=True)
+
+
+async def _pieces(
+    app: Services, scope: Scope | None, group_by: Sequence[GroupBy], since: datetime, until: datetime
+) -> AsyncGenerator[list[dict[str, Any]]]:
+    for start, end in await _ranges(app, scope, group_by, since, until):
+        async with _reading(app, scope) as db:
+            rows = await _rows(db, scope, group_by, start, end)
+        for place in range(0, len(rows), _ROWS_A_PIECE):
+            yield rows[place : place + _ROWS_A_PIECE]
+
+
+async def _ranges(
+    app: Services, scope: Scope | None, group_by: Sequence[GroupBy], since: datetime, until: datetime
+) -> list[tuple[datetime, datetime]]:
+    """The time cut at UTC midnights where that changes no row: from the first call of the ledger to its latest."""
+    if "day" not in group_by:
+        return [(since, until)]
+    async with _reading(app, scope) as db:
+        span = await budgets.ledger_span(db, scope)
+    if span is None:
+        return []
+    since, until = max(since, span.first), min(until, span.last + timedelta(microseconds=1))
+    ranges: list[tuple[datetime, datetime]] = []
+    while since < until:
+        midnight = datetime.combine(since.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
+        ranges.append((since, min(midnight, until)))
+        since = midnight
+    return ranges
+
+
+def _heading(columns: Sequence[str]) -> list[str]:
+    return [name for column in columns for name in _both(column)]
+
+
+def _cells(columns: Sequence[str], row: dict[str, Any]) -> list[Any]:
+    """A row's values; money twice, as a decimal string in USD and in nanodollars."""
+    cells: list[Any] = []
+    for column in columns:
+        if column.endswith("_nano"):
+            cells.append(format_usd(row[column]))
+        cells.append(row[column])
+    return cells
+
+
+def _both(column: str) -> tuple[str, ...]:
+    return (f"{column.removesuffix('_nano')}_usd", column) if column.endswith("_nano") else (column,)
 
 
 async def audit(call: Call) -> Reply:
@@ -70,10 +170,11 @@ def _moment(call: Call, name: str, *, is_end: bool) -> datetime | None:
 
 ENDPOINTS = (
     Endpoint(
-        method="GET", path="/api/v1/usage", handle=usage, access=Access.TENANT, summary="Sums over the ledger",
+        method="GET", path="/api/v1/usage", handle=usage, access=Access.STAFF, summary="Sums over the ledger",
         tag="usage", response=UsageReply,
-        query=(("group_by", "any of day, model, chatbot, provider, separated by commas"),
-               ("from", "day or time, default 30 days before to"), ("to", "day or time, default now")),
+        query=(("group_by", f"any of {', '.join(GROUPS)}, separated by commas"),
+               ("from", "day or time, default 30 days before to"), ("to", "day or time, default now"),
+               ("format", "json (default) or csv, which is streamed and has money in USD too")),
     ),
     Endpoint(
         method="GET", path="/api/v1/audit", handle=audit, access=Access.STAFF,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from chatwright.domain.errors import Forbidden, NotFound, Unauthenticated
 from chatwright.domain.ids import ApiKeyId, TenantId
+from chatwright.domain.limits import LimitedKey
 from chatwright.domain.scope import Scope
 from chatwright.entrypoints.call import Call
 from chatwright.entrypoints.endpoint import Access
@@ -30,10 +31,11 @@ class Admin:
 
 @dataclass(frozen=True, slots=True)
 class TenantAdmin:
-    """A tenant's key, or an operator acting for that tenant. The scope is tenant-wide."""
+    """A tenant's key, or an operator acting for that tenant. The scope is tenant-wide. `limited`: a key with limits."""
 
     scope: Scope
     key_id: ApiKeyId
+    limited: LimitedKey | None = None
 
     @property
     def actor(self) -> str:
@@ -63,7 +65,7 @@ async def identify(app: Services, credential: str) -> Identity:
     key = await app.keys.authenticate(credential)
     if key.tenant_id is None:
         return Admin(key.key_id)
-    return TenantAdmin(Scope(tenant_id=key.tenant_id), key.key_id)
+    return TenantAdmin(Scope(tenant_id=key.tenant_id), key.key_id, key.limited)
 
 
 async def check_still(app: Services, identity: Identity, credential: str) -> None:

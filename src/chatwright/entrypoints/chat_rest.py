@@ -22,11 +22,11 @@ from chatwright.domain.ids import ConversationId, MessageId, is_id
 from chatwright.domain.messages import Accepted, Answer, Draft, MessageState
 from chatwright.domain.reading import Reading
 from chatwright.domain.scope import Scope
-from chatwright.entrypoints.auth import check_still, credential_of, speaker_of, tenant_of
+from chatwright.entrypoints.auth import TenantAdmin, check_still, credential_of, speaker_of, tenant_of
 from chatwright.entrypoints.call import Call, ClientGone, Reply, json_reply
 from chatwright.entrypoints.decoding import decode
 from chatwright.entrypoints.endpoint import Access, Endpoint
-from chatwright.entrypoints.failures import failed_reply
+from chatwright.entrypoints.failures import failed_reply, limit_headers
 from chatwright.entrypoints.following import follow_events
 from chatwright.entrypoints.once import REPLAYED, idempotency_key, once
 from chatwright.entrypoints.streaming import watched
@@ -125,9 +125,11 @@ async def write(call: Call) -> Reply:
         visitor_id=visitor_id,
         client_message_id=body.client_message_id or idempotency_key(call),
         priority=body.priority or (SERVER_PRIORITY if visitor_id is None else VISITOR_PRIORITY),
+        key=call.identity.limited if isinstance(call.identity, TenantAdmin) else None,
         metadata=body.metadata,
     )
     accepted = await flow.accept(call.app, scope, draft)
+    call.common_headers.extend(limit_headers(accepted.standing))
     headers = (REPLAYED,) if accepted.replayed else ()
     if wait:
         outcome = await wait_for_answer(call.app, scope, accepted, timeout_s=timeout_s)

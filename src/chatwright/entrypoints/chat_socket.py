@@ -25,7 +25,7 @@ from chatwright.domain.errors import (
 from chatwright.domain.ids import ConversationId, MessageId, is_id, new_id
 from chatwright.domain.messages import Draft
 from chatwright.domain.scope import Scope
-from chatwright.entrypoints.auth import Admin, Identity, Visitor, check_still, identify
+from chatwright.entrypoints.auth import Admin, Identity, TenantAdmin, Visitor, check_still, identify
 from chatwright.entrypoints.call import Receive, Send, WebSettings, abort_connection, to_json
 from chatwright.entrypoints.decoding import decode
 from chatwright.entrypoints.failures import INTERNAL_MESSAGE, retry_after_s
@@ -216,6 +216,7 @@ class _Session:
             visitor_id=self._visitor_id,
             client_message_id=frame.client_message_id,
             priority=_LIVE_PRIORITY,
+            key=self._identity.limited if isinstance(self._identity, TenantAdmin) else None,
             metadata=frame.metadata,
         )
         accepted = await flow.accept(self._app, scope, draft)

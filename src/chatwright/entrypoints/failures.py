@@ -4,6 +4,7 @@ import math
 
 from chatwright.domain import errors
 from chatwright.domain.errors import ChatwrightError, ProviderError, RateLimited, Unavailable
+from chatwright.domain.limits import Allowance, Standing
 from chatwright.entrypoints.call import Header, Reply, json_reply
 from chatwright.entrypoints.wire import ErrorDetail, ErrorReply
 
@@ -43,12 +44,44 @@ def error_reply(error: ChatwrightError, request_id: str, *, headers: tuple[Heade
     wait_s = retry_after_s(error)
     if wait_s is not None:
         headers = (*headers, (b"retry-after", str(wait_s).encode()))
+    if isinstance(error, RateLimited):
+        headers = (*headers, *limit_headers(error.standing))
     if error.status == 401:
         headers = (*headers, (b"www-authenticate", b"Bearer"))
     if error.status in (408, 413):
         # The rest of the body is not read: the connection cannot be used for another request.
         headers = (*headers, (b"connection", b"close"))
     return json_reply(ErrorReply(error_detail(error, request_id)), status=error.status, headers=headers)
+
+
+def limit_headers(standing: Standing | None) -> tuple[Header, ...]:
+    """How far the rate limits are used, in OpenAI's words; nothing where none applies."""
+    if standing is None:
+        return ()
+    headers: tuple[Header, ...] = ()
+    if standing.requests is not None:
+        headers = _allowance_headers(b"requests", standing.requests)
+    if standing.tokens is not None:
+        headers += _allowance_headers(b"tokens", standing.tokens)
+    return headers
+
+
+def _allowance_headers(unit: bytes, allowance: Allowance) -> tuple[Header, ...]:
+    return (
+        (b"x-ratelimit-limit-" + unit, b"%d" % allowance.limit),
+        (b"x-ratelimit-remaining-" + unit, b"%d" % allowance.remaining),
+        (b"x-ratelimit-reset-" + unit, duration(allowance.reset_s)),
+    )
+
+
+def duration(seconds: float) -> bytes:
+    """A time as OpenAI writes it, rounded up to the millisecond: ``17ms``, ``1.2s``, ``6m0s``."""
+    ms = math.ceil(seconds * 1000)
+    if ms < 1000:
+        return b"%dms" % ms
+    minutes, ms = divmod(ms, 60_000)
+    rest = f"{ms / 1000:g}s".encode()
+    return b"%dm%b" % (minutes, rest) if minutes else rest
 
 
 def retry_after_s(error: ChatwrightError) -> int | None:

@@ -24,7 +24,7 @@ from chatwright.entrypoints import wire_openai as wire
 from chatwright.entrypoints.auth import tenant_of
 from chatwright.entrypoints.call import Call, ClientGone, Header, Reply, json_reply, to_json
 from chatwright.entrypoints.endpoint import Access, Endpoint
-from chatwright.entrypoints.failures import error_detail
+from chatwright.entrypoints.failures import error_detail, limit_headers
 from chatwright.entrypoints.streaming import watched
 from chatwright.entrypoints.wire import ErrorReply
 from chatwright.features import tenancy
@@ -57,9 +57,11 @@ async def chat(call: Call) -> Reply | None:
     body = await call.json(_completion)
     if body.n is not None and body.n != 1:
         raise BadRequest("only n=1 is supported", param="n")
-    chatbot = await call.app.chatbots.get(tenant_of(call).scope, body.model)
+    tenant = tenant_of(call)
+    chatbot = await call.app.chatbots.get(tenant.scope, body.model)
     request = InlineRequest(
         chatbot=chatbot,
+        key=tenant.limited,
         turns=tuple([_turn(message, place) for place, message in enumerate(body.messages)]),
         temperature=body.temperature,
         max_tokens=body.max_completion_tokens or body.max_tokens,
@@ -106,7 +108,7 @@ async def _stream(call: Call, chatbot: Chatbot, request: InlineRequest, *, with_
         nonlocal waited_s
         waited_s += step_s
         if not call.started and waited_s >= call.settings.first_headers_s:
-            await call.start(200, _SSE)
+            await call.start(200, (*_SSE, *limit_headers(stream.standing)))
         if call.started:
             await call.write(b": keep-alive\n\n")
 
@@ -142,11 +144,11 @@ async def _relay(
         if not started:
             started, role = True, "assistant"
             if not call.started:
-                await call.start(200, _SSE)
+                await call.start(200, (*_SSE, *limit_headers(stream.standing)))
         piece = wire.ChunkDelta(role, delta.text or None, delta.reasoning or None, delta.tool_calls)
         await call.write(_event(wire.ChatChunk(**shared, choices=[wire.ChunkChoice(0, piece)])))
     if not call.started:
-        await call.start(200, _SSE)
+        await call.start(200, (*_SSE, *limit_headers(stream.standing)))
     last = wire.ChunkDelta() if started else wire.ChunkDelta("assistant", "")
     answer = stream.answer
     details = msgspec.UNSET if answer is None else _details(answer)
@@ -167,7 +169,7 @@ def _event(value: object) -> bytes:
 
 
 async def embeddings(call: Call) -> Reply:
-    scope = tenant_of(call).scope
+    tenant = tenant_of(call)
     body = await call.json(_embedding)
     texts = [body.input] if isinstance(body.input, str) else body.input
     if not texts or len(texts) > _EMBED_AT_MOST:
@@ -183,7 +185,7 @@ async def embeddings(call: Call) -> Reply:
         raise PayloadTooLarge(f"the texts together have more than {_EMBED_AT_MOST_CHARS:,} characters", param="input")
     if body.encoding_format not in (None, "float", "base64"):
         raise BadRequest("encoding_format is float or base64", param="encoding_format")
-    vectors, usage, model = await inline.embed(call.app, scope, clean, body.model)
+    vectors, usage, model, standing = await inline.embed(call.app, tenant.scope, clean, body.model, key=tenant.limited)
     if body.dimensions is not None and vectors and body.dimensions != len(vectors[0]):
         raise BadRequest(f"this model's vectors have {len(vectors[0])} dimensions", param="dimensions")
     packed = body.encoding_format == "base64"
@@ -192,7 +194,7 @@ async def embeddings(call: Call) -> Reply:
         for place, vector in enumerate(vectors)
     ]
     used = wire.EmbeddingUsage(usage.input_tokens, usage.input_tokens)
-    return json_reply(wire.EmbeddingList(data, model, used))
+    return json_reply(wire.EmbeddingList(data, model, used), headers=limit_headers(standing))
 
 
 async def models(call: Call) -> Reply:
@@ -296,6 +298,7 @@ def _answer_headers(answer: InlineAnswer) -> tuple[Header, ...]:
         (b"x-chatwright-cache", answer.cached.encode()),
         (b"x-chatwright-attempts", str(answer.attempts).encode()),
         *cost,
+        *limit_headers(answer.standing),
     )
 
 

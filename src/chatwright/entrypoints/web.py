@@ -16,6 +16,7 @@ from chatwright.domain.errors import ChatwrightError, MethodNotAllowed, NotFound
 from chatwright.domain.ids import new_id
 from chatwright.entrypoints import (
     admin_alerts,
+    admin_budgets,
     admin_chatbots,
     admin_jobs,
     admin_keys,
@@ -25,6 +26,7 @@ from chatwright.entrypoints import (
     admin_providers,
     admin_tenants,
     admin_usage,
+    admin_webhooks,
     auth,
     chat_rest,
     openai_compat,
@@ -48,11 +50,13 @@ API_ENDPOINTS: tuple[Endpoint, ...] = (
     *admin_keys.ENDPOINTS,
     *admin_provider_keys.ENDPOINTS,
     *admin_alerts.ENDPOINTS,
+    *admin_webhooks.ENDPOINTS,
     *admin_chatbots.ENDPOINTS,
     *chat_rest.ENDPOINTS,
     *admin_knowledge.ENDPOINTS,
     *admin_jobs.ENDPOINTS,
     *admin_models.ENDPOINTS,
+    *admin_budgets.ENDPOINTS,
     *admin_usage.ENDPOINTS,
     *admin_providers.ENDPOINTS,
     *openai_compat.ENDPOINTS,
@@ -66,7 +70,11 @@ _SECURITY: tuple[Header, ...] = (
     (b"x-frame-options", b"DENY"),
 )
 _CORS_HEADERS = b"authorization, content-type, idempotency-key, last-event-id, x-request-id"
-_CORS_EXPOSED = b"x-request-id, retry-after, x-chatwright-cache, x-chatwright-cost"
+_CORS_EXPOSED = (
+    b"x-request-id, retry-after, x-chatwright-cache, x-chatwright-cost, x-ratelimit-limit-requests, "
+    b"x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
+    b"x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
+)
 _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 log = structlog.get_logger(__name__)

@@ -70,6 +70,7 @@ class KeyReply(msgspec.Struct, frozen=True):
     kind: str
     name: str
     prefix: str
+    limits: JsonObject
     created_at: str
     last_used_at: str | None
     revoked_at: str | None
@@ -101,7 +102,10 @@ class TenantPage(msgspec.Struct, frozen=True):
 
 
 class KeyCreate(Request, frozen=True):
+    """`limits`: requests_per_minute, tokens_per_minute, concurrency of this key alone; for good."""
+
     name: Annotated[str, Meta(max_length=200)] = ""
+    limits: JsonObject = {}
 
 
 class KeyRotate(Request, frozen=True):
@@ -204,6 +208,7 @@ class ChatbotReply(msgspec.Struct, frozen=True):
     no_answer_text: str
     apology_text: str
     hedging: bool | None
+    plan: str
     created_at: str
     updated_at: str
 

@@ -7,6 +7,7 @@ Valkey is away the sweeper makes them good.
 import asyncio
 import hashlib
 import time
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -30,6 +31,7 @@ from chatwright.domain.scope import Scope
 from chatwright.features import analysis, conversations, jobs
 from chatwright.pipeline.ending import Ending, tell_ending
 from chatwright.pipeline.enqueue import enqueue, enqueue_row
+from chatwright.pipeline.limits import admit_message, release
 from chatwright.pipeline.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -50,7 +52,8 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
     """Commit one visitor message with its job, then tell and queue it.
 
     Raises BadRequest or PayloadTooLarge for a text that cannot be taken, NotFound for a conversation that is not the
-    caller's, Conflict when the same `client_message_id` came with another text, Unavailable when PostgreSQL is away.
+    caller's, Conflict when the same `client_message_id` came with another text, RateLimited and BudgetExceeded with
+    nothing stored, Unavailable when PostgreSQL is away.
     """
     text = inspect(draft.text, max_chars=app.settings.max_text_chars)
     # Signals only: nothing has measured how often the rules are right, so they refuse nobody yet.
@@ -65,11 +68,21 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
     )
     if not is_id(accepted.conversation_id):
         raise NotFound("no such conversation")
+    await app.ledger.headroom.check(scope.tenant_id, draft.chatbot_id or scope.chatbot_id)
+    ticket, priority = await admit_message(app, scope, draft, text, accepted.message_id)
+    draft = replace(draft, priority=priority) if priority != draft.priority else draft
     queue = route(JobType.CHAT_RESPONSE, draft.priority)
+    standing = ticket.standing if ticket else None
 
-    stored = await _store(app, scope, draft, accepted, text, queue)
+    try:
+        stored = await _store(app, scope, draft, accepted, text, queue)
+    except BaseException:
+        if ticket is not None:
+            app.limiter.release(ticket, None)  # its tokens stay taken: it may be stored after all
+        raise
     if isinstance(stored, Accepted):
-        return stored
+        release(app, ticket, None)  # nothing is answered again
+        return replace(stored, standing=standing)
 
     # Both are hints that follow the commit. The worker first has to take the job and claim its row, so the event that
     # is sent now stands in the log before any of its own.
@@ -82,6 +95,7 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
         job_id=accepted.job_id,
         ordinal=stored.ordinal,
         seq=seq,
+        standing=standing,
     )
 
 

@@ -14,7 +14,13 @@ from typing import Any
 import structlog
 
 from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.errors import Cancelled, ChatwrightError, DeadlineExceeded, NotFound, Unavailable
+from chatwright.domain.errors import (
+    Cancelled,
+    ChatwrightError,
+    DeadlineExceeded,
+    NotFound,
+    Unavailable,
+)
 from chatwright.domain.events import StreamReset, StreamStart
 from chatwright.domain.ids import AnswerId, new_id
 from chatwright.domain.jobs import Job
@@ -27,9 +33,10 @@ from chatwright.pipeline.apology import with_apology
 from chatwright.pipeline.books import CallBooks, measure_route, model_label, provider_label
 from chatwright.pipeline.ending import Ending, end_message, storable, uncut
 from chatwright.pipeline.knowledge import find_sources
+from chatwright.pipeline.limits import room_tokens
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.stream import ConversationSink, Progress, relay
-from chatwright.pipeline.targets import EXTRACTIVE, hedges, targets_for
+from chatwright.pipeline.targets import EXTRACTIVE, hedges, spare_for, targets_for
 from chatwright.pipeline.turns import open_sink, was_cancelled
 
 _log = structlog.get_logger(__name__)
@@ -111,6 +118,7 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
         conversation_id=job.conversation_id,
         message_id=job.message_id,
         attempt=job.attempt,
+        visitor_id=turn.visitor_id,
     )
     attempt.run = ProviderRun(
         chain.targets,
@@ -123,6 +131,7 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
         hedging=hedges(app, chatbot),
         skipped=chain.skipped,
         patience_s=app.settings.provider_patience_s,
+        spare=spare_for(app, chatbot, attempt.books, prompt_tokens=prompt_tokens),
     )
     relayed = await relay(
         attempt.run.deltas(), attempt.sink, coalesce_s=app.settings.coalesce_s, progress=attempt.progress
@@ -135,6 +144,7 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
     if attempt.progress.text:
         # Visible text was sent: it stays as a partial answer, and no second model is spliced on.
         return Ending(state=MessageState.FAILED, error=relayed.error, retriable=True)
+    relayed.error.final = attempt.run.attempts + turn.calls_made >= app.settings.max_provider_calls
     raise relayed.error
 
 
@@ -254,7 +264,7 @@ def _build_prompt(
         with_knowledge=bool(sources),
         temperature=chatbot.temperature,
         max_tokens=chatbot.max_tokens,
-        room_tokens=app.settings.room_tokens,
+        room_tokens=room_tokens(app, chatbot),
         no_answer_text=chatbot.no_answer_text,
         history_whole=turn.ordinal <= app.settings.context_messages,
         cache_key=chatbot.id,

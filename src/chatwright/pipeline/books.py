@@ -15,7 +15,7 @@ class CallBooks:
     """Opens and closes ledger rows for one answer. Implements `features.routing.Books`.
 
     `prompt_tokens` and `max_output_tokens` bound the reservation; `attempt` is the job's, where a message is answered;
-    after the run `usage` and `cost_nano` are the sums over all calls (cost None as soon as one call has no known price).
+    `cheap` is set once a budget lets only the cheap model be called. After the run `usage` and `cost_nano` are the sums over all calls (cost None as soon as one call has no known price).
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class CallBooks:
         message_id: MessageId | None = None,
         attempt: int = 0,
         purpose: str = "chat",
+        visitor_id: str | None = None,
     ) -> None:
         self._app = app
         self._scope = scope
@@ -37,10 +38,14 @@ class CallBooks:
         self._message_id = message_id
         self._attempt = attempt
         self._purpose = purpose
+        self._visitor_id = visitor_id
+        self.cheap = False
         self.usage = Usage()
         self.cost_nano: int | None = 0
 
     async def open(self, route: Route) -> CallId:
+        """Commit the call's row with its reservation. Raises BudgetExceeded, Unavailable or LostLock: then no call is
+        made."""
         call_id = CallId(new_id())
         await self._app.ledger.open(
             CallStart(
@@ -54,7 +59,9 @@ class CallBooks:
                 provider=route.provider,
                 model=route.model,
                 key_id=route.key_id,
-                reserved_nano=self._app.catalogue.worst_case(route.provider, route.model, self._worst),
+                reserved_nano=self._reservation(route),
+                visitor_id=self._visitor_id,
+                cheap=self.cheap,
             )
         )
         if route.key_id is not None:
@@ -88,6 +95,12 @@ class CallBooks:
 
     def passed_over(self, route: Route, reason: str) -> None:
         self._app.metrics.provider_passed_over.labels(provider_label(self._app, route.provider), reason).inc()
+
+    def _reservation(self, route: Route) -> int | None:
+        """The most that the call can cost; None when no price is known."""
+        if route.provider == EXTRACTIVE:
+            return 0
+        return self._app.catalogue.worst_case(route.provider, route.model, self._worst)
 
     def _cost(self, route: Route, state: str, used: Usage) -> int | None:
         """None when no price is known. A failed call that used nothing, or was never made, costs nothing."""

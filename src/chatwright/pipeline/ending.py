@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from chatwright.domain.errors import (
+    BudgetExceeded,
     ChatwrightError,
     ContentFilterError,
     ContextLengthError,
@@ -29,6 +30,7 @@ from chatwright.domain.reading import Reading
 from chatwright.domain.scope import Scope
 from chatwright.features import conversations, jobs
 from chatwright.pipeline.enqueue import enqueue_row
+from chatwright.pipeline.limits import settle_message
 from chatwright.pipeline.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -94,6 +96,7 @@ async def tell_ending(app: Services, job: Job, ending: Ending, *, begin_anew: bo
     assert job.message_id is not None
     assert job.conversation_id is not None
     message_id, conversation_id, scope = job.message_id, job.conversation_id, job.scope
+    await settle_message(app, job, ending.answer)  # before anybody hears of the ending and sends the next one
 
     async def prove() -> int:
         async with app.db.transaction(scope) as db:
@@ -173,6 +176,8 @@ def words_for_visitors(error: ChatwrightError) -> str:
     """What a visitor is told. Keys, prices, models and addresses are the operator's matter: they are named in the dead
     letter, the job, the calls and the log."""
     match error:
+        case BudgetExceeded():
+            return "The assistant is taking a break; please come back later."
         case ContextLengthError():
             return "This conversation has become too long for the language model; start a new one or ask more briefly."
         case ContentFilterError():

@@ -10,15 +10,18 @@ from typing import Any, TypeVar
 from chatwright.domain.chatbot import Chatbot, ProviderLink
 from chatwright.domain.errors import DeadlineExceeded, NotFound, ProviderError
 from chatwright.domain.ids import new_id
+from chatwright.domain.limits import LimitedKey, Standing
 from chatwright.domain.providers import Delta, Finish, Prompt, Source, Turn, Usage
 from chatwright.domain.scope import Scope
 from chatwright.features import prompting
+from chatwright.features.limits import Ticket
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.attachments import check_attachments
 from chatwright.pipeline.books import CallBooks, measure_route, provider_label
 from chatwright.pipeline.knowledge import find_sources
+from chatwright.pipeline.limits import admit_embedding, admit_inline, release, room_tokens
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.targets import chain_for, hedges, targets_for
+from chatwright.pipeline.targets import chain_for, hedges, spare_for, targets_for
 
 LOCAL_EMBEDDER = "chatwright-embed"
 _Result = TypeVar("_Result")
@@ -30,6 +33,7 @@ class InlineRequest:
 
     chatbot: Chatbot
     turns: tuple[Turn, ...]
+    key: LimitedKey | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     options: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -50,35 +54,45 @@ class InlineAnswer:
     cached: str = "bypass"
     tool_calls: list[dict[str, Any]] | None = None
     sources: Sequence[Source] = ()
+    standing: Standing | None = None
 
 
 class InlineStream:
-    """One streamed inline answer. `answer` is set once `deltas()` has ended well."""
+    """One streamed inline answer. `standing` is set before the first piece comes where rate limits apply, `answer` once
+    `deltas()` has ended well."""
 
     def __init__(self, app: Services, request: InlineRequest) -> None:
         self._app = app
         self._request = request
         self.id = new_id()
+        self.standing: Standing | None = None
         self.answer: InlineAnswer | None = None
 
     async def deltas(self) -> AsyncGenerator[Delta]:
         """Yield the answer's pieces. Raises ProviderError and others before the first piece or in the middle,
         DeadlineExceeded when the answer takes too long; closing the generator closes the call upstream at once."""
         deadline = asyncio.get_running_loop().time() + self._app.settings.answer_deadline_s
-        run, books, prompt = await _prepare(self._app, self._request, deadline)
-        text: list[str] = []
-        finish = Finish.OTHER
-        started = time.perf_counter()
-        first = True
-        async with aclosing(run.deltas()) as deltas:
-            while (delta := await _before(deadline, anext(deltas, None))) is not None:
-                if delta.text:
-                    if first:
-                        first = False
-                        _first_token(self._app, self._request, run, time.perf_counter() - started)
-                    text.append(delta.text)
-                finish = delta.finish or finish
-                yield delta
+        ticket = await _admit(self._app, self._request)
+        self.standing = ticket.standing if ticket else None
+        spent: CallBooks | None = None
+        try:
+            run, books, prompt = await _prepare(self._app, self._request, deadline)
+            spent = books
+            text: list[str] = []
+            finish = Finish.OTHER
+            started = time.perf_counter()
+            first = True
+            async with aclosing(run.deltas()) as deltas:
+                while (delta := await _before(deadline, anext(deltas, None))) is not None:
+                    if delta.text:
+                        if first:
+                            first = False
+                            _first_token(self._app, self._request, run, time.perf_counter() - started)
+                        text.append(delta.text)
+                    finish = delta.finish or finish
+                    yield delta
+        finally:
+            release(self._app, ticket, spent.usage if spent else None)
         measure_route(self._app, run)
         self.answer = _answer(self.id, "".join(text), finish, run, books, prompt)
 
@@ -88,20 +102,42 @@ def stream(app: Services, request: InlineRequest) -> InlineStream:
 
 
 async def complete(app: Services, request: InlineRequest) -> InlineAnswer:
-    """Answer in one piece. Raises ProviderError when every target failed, DeadlineExceeded when it takes too long."""
+    """Answer in one piece. Raises ProviderError when every target failed, DeadlineExceeded when it takes too long,
+    RateLimited before anything is done."""
     deadline = asyncio.get_running_loop().time() + app.settings.answer_deadline_s
-    run, books, prompt = await _prepare(app, request, deadline)
-    completion = await _before(deadline, run.complete())
+    ticket = await _admit(app, request)
+    spent: CallBooks | None = None
+    try:
+        run, books, prompt = await _prepare(app, request, deadline)
+        spent = books
+        completion = await _before(deadline, run.complete())
+    finally:
+        release(app, ticket, spent.usage if spent else None)
     measure_route(app, run)
-    answer = _answer(new_id(), completion.text, completion.finish, run, books, prompt)
+    standing = ticket.standing if ticket else None
+    answer = _answer(new_id(), completion.text, completion.finish, run, books, prompt, standing)
     return replace(answer, tool_calls=completion.tool_calls) if completion.tool_calls else answer
 
 
-async def embed(app: Services, scope: Scope, texts: Sequence[str], model: str) -> tuple[list[list[float]], Usage, str]:
+async def embed(
+    app: Services, scope: Scope, texts: Sequence[str], model: str, *, key: LimitedKey | None = None
+) -> tuple[list[list[float]], Usage, str, Standing | None]:
     """One vector per text, by the local embedder (`chatwright-embed`) or by `provider/model`.
 
-    Raises NotFound for a model that is not configured.
+    Raises NotFound for a model that is not configured, RateLimited before anything is done.
     """
+    tokens = sum(prompting.estimate_tokens(text) for text in texts)
+    ticket = await admit_embedding(app, scope, key, tokens=tokens)
+    spent: Usage | None = None
+    try:
+        vectors, usage, name = await _embed(app, scope, texts, model)
+        spent = usage
+    finally:
+        release(app, ticket, spent)
+    return vectors, usage, name, ticket.standing if ticket else None
+
+
+async def _embed(app: Services, scope: Scope, texts: Sequence[str], model: str) -> tuple[list[list[float]], Usage, str]:
     if model == LOCAL_EMBEDDER:
         vectors = await app.embedder.embed(texts)
         tokens = sum(prompting.estimate_tokens(text) for text in texts)
@@ -129,6 +165,17 @@ async def embed(app: Services, scope: Scope, texts: Sequence[str], model: str) -
     finally:
         books.close(call_id, target.route, state, usage, failed)
     return embeddings.vectors, usage or Usage(), embeddings.model or name
+
+
+async def _admit(app: Services, request: InlineRequest) -> Ticket | None:
+    chatbot = request.chatbot
+    return await admit_inline(
+        app,
+        chatbot,
+        request.key,
+        chars=sum([len(turn.content) for turn in request.turns]),
+        max_tokens=min(request.max_tokens or chatbot.max_tokens, chatbot.max_tokens),
+    )
 
 
 async def _before(deadline: float, step: Awaitable[_Result]) -> _Result:
@@ -169,6 +216,7 @@ async def _prepare(app: Services, request: InlineRequest, deadline: float) -> tu
         hedging=hedges(app, chatbot),
         skipped=chain.skipped,
         patience_s=app.settings.provider_patience_s,
+        spare=spare_for(app, chatbot, books, prompt_tokens=prompt_tokens),
     )
     return run, books, prompt
 
@@ -199,7 +247,7 @@ def _prompt(app: Services, request: InlineRequest, question: str, sources: Seque
         with_knowledge=bool(sources),
         temperature=temperature,
         max_tokens=max_tokens,
-        room_tokens=app.settings.room_tokens,
+        room_tokens=room_tokens(app, chatbot),
         no_answer_text=chatbot.no_answer_text,
         cache_key=chatbot.id,
     )
@@ -212,7 +260,13 @@ def _prompt(app: Services, request: InlineRequest, question: str, sources: Seque
 
 
 def _answer(
-    answer_id: str, text: str, finish: Finish, run: ProviderRun, books: CallBooks, prompt: Prompt
+    answer_id: str,
+    text: str,
+    finish: Finish,
+    run: ProviderRun,
+    books: CallBooks,
+    prompt: Prompt,
+    standing: Standing | None = None,
 ) -> InlineAnswer:
     assert run.route is not None
     return InlineAnswer(
@@ -225,6 +279,7 @@ def _answer(
         attempts=run.attempts,
         cost_nano=books.cost_nano,
         sources=prompt.sources,
+        standing=standing,
     )
 
 

@@ -75,6 +75,7 @@ async def update_tenant(
         await tenancy.record(
             db, tenant.id, actor=actor, action="tenant.updated", target=tenant.id, detail={"fields": changed}
         )
+    app.chatbots.invalidate(tenant.id)
     return tenant
 
 
@@ -160,11 +161,19 @@ async def delete_chatbot(app: Services, scope: Scope, id_or_slug: str, *, actor:
     app.chatbots.invalidate(scope.tenant_id)
 
 
-async def create_key(app: Services, scope: Scope | None, *, actor: str, name: str = "") -> NewKey:
-    """Make another key for a tenant, or a platform key for scope None. Raises NotFound for an unknown tenant."""
+async def create_key(
+    app: Services, scope: Scope | None, *, actor: str, name: str = "", limits: Mapping[str, Any] | None = None
+) -> NewKey:
+    """Make another key for a tenant, or a platform key for scope None. `limits`: rate limits of this key alone.
+
+    Raises NotFound for an unknown tenant, Unprocessable for limits that there are not.
+    """
     tenant_id = None if scope is None else scope.tenant_id
+    limits = tenancy.check_limits(limits or {})
+    if limits and tenant_id is None:
+        raise Unprocessable("a platform key asks for no answers: it has no rate limits", param="limits")
     async with app.db.operator() as db:
-        key = await _make_key(db, tenant_id=tenant_id, name=name)
+        key = await _make_key(db, tenant_id=tenant_id, name=name, limits=limits)
         await tenancy.record(db, tenant_id, actor=actor, action="key.created", target=key.key.id)
     return key
 
@@ -188,7 +197,7 @@ async def rotate_key(app: Services, scope: Scope | None, key_id: str, *, actor: 
             raise NotFound("no such key")
         if old.revoked_at is not None:
             raise Conflict("this key has been revoked or rotated already")
-        fresh = await _make_key(db, tenant_id=old.tenant_id, name=old.name)
+        fresh = await _make_key(db, tenant_id=old.tenant_id, name=old.name, limits=old.limits)
         await credentials.revoke_key(db, scope, key_id, after_s=overlap_s)
         await tenancy.record(
             db, old.tenant_id, actor=actor, action="key.rotated", target=old.id, detail={"successor": fresh.key.id}
@@ -198,10 +207,12 @@ async def rotate_key(app: Services, scope: Scope | None, key_id: str, *, actor: 
     return fresh
 
 
-async def _make_key(db: Any, *, tenant_id: TenantId | None, name: str) -> NewKey:
+async def _make_key(
+    db: Any, *, tenant_id: TenantId | None, name: str, limits: Mapping[str, Any] | None = None
+) -> NewKey:
     kind = "admin" if tenant_id is None else "tenant"
     secret = credentials.new_secret(kind)
-    key = await credentials.create_key(db, kind=kind, tenant_id=tenant_id, name=name, secret=secret)
+    key = await credentials.create_key(db, kind=kind, tenant_id=tenant_id, name=name, secret=secret, limits=limits)
     return NewKey(key=key, secret=secret.text)
 
 
@@ -216,6 +227,11 @@ async def _tell_revoked(app: Services, key_id: ApiKeyId) -> None:
 
 def _check_providers(app: Services, links: tuple[ProviderLink, ...]) -> None:
     for place, link in enumerate(links):
+        platform = app.platform_providers.get(link.provider)
+        if not link.model and (platform is None or not platform.default_model):
+            raise Unprocessable(
+                f"name a model of {link.provider}: it has no default one here", param=f"providers[{place}].model"
+            )
         if link.base_url is None:
             if app.catalogue.provider(link.provider) is None and link.key_id is None:
                 raise Unprocessable(

@@ -13,6 +13,7 @@ from chatwright.domain.errors import (
     DeadlineExceeded,
     NotFound,
     ProviderError,
+    RateLimited,
     Retry,
     Unavailable,
     Unprocessable,
@@ -26,6 +27,7 @@ from chatwright.pipeline.answer import answer
 from chatwright.pipeline.apology import with_apology
 from chatwright.pipeline.ending import Ending, end_message, words_of
 from chatwright.pipeline.index import index_document
+from chatwright.pipeline.limits import admit_job
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.submit import analyze, check_rows, search_knowledge
 from chatwright.pipeline.summary import summarise
@@ -48,6 +50,7 @@ async def perform(app: Services, job: Job, turn: LoadedTurn | None = None) -> An
     if job.type is JobType.CHAT_RESPONSE:
         await answer(app, job, turn)
         return None
+    await admit_job(app, job)
     result = await _work_in_time(app, job)
     async with app.db.transaction(job.scope) as db:
         await jobs.finish(db, job, result)
@@ -61,10 +64,13 @@ async def settle_failure(app: Services, job: Job, error: ChatwrightError) -> flo
     becomes a dead letter; a chat message then ends as failed and its followers are told.
     """
     policy = QUEUES[QueueName(job.queue)]
-    ours_away = isinstance(error, Unavailable)
+    ours_away = isinstance(error, (Unavailable, RateLimited))  # neither is the job's fault: it waits
     passing = error.retry is not Retry.NEVER and getattr(error, "retriable", True)
-    if ours_away or (passing and job.failures + 1 < policy.attempts):
+    again = passing and not getattr(error, "final", False) and job.failures + 1 < policy.attempts
+    if ours_away or again:
         delay_s = _away_delay_s(job) if ours_away else policy.backoff_s * 2**job.failures
+        if isinstance(error, RateLimited):
+            delay_s = error.retry_after_s
         async with app.db.transaction(job.scope) as db:
             await jobs.retry(db, job, delay_s=delay_s, counts=not ours_away, code=error.code, message=words_of(error))
         return delay_s

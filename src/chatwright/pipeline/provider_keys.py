@@ -4,10 +4,11 @@ Every change writes its audit row in the same transaction and is told to every p
 `entrypoints/admin_provider_keys.py`, the command line (`reseal`) and the sweeper (`watch_keys`).
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 from yarl import URL
@@ -15,7 +16,7 @@ from yarl import URL
 from chatwright.adapters.postgres import Connection, Database
 from chatwright.adapters.providers.google_tokens import read_service_account
 from chatwright.domain.errors import AuthenticationError, BadRequest, Conflict, NotFound, Unavailable, Unprocessable
-from chatwright.domain.ids import ApiKeyId, new_id
+from chatwright.domain.ids import ApiKeyId, TenantId, new_id
 from chatwright.domain.scope import Scope
 from chatwright.features import alerts, provider_keys, tenancy
 from chatwright.features.provider_keys import (
@@ -25,7 +26,6 @@ from chatwright.features.provider_keys import (
     KeyRecord,
     NewKey,
     SealBroken,
-    SealedKey,
 )
 from chatwright.pipeline.services import Services
 
@@ -37,6 +37,31 @@ _WATCH_EVERY_S = 55.0  # the sweeper asks once a minute; five seconds are left f
 _FIRST = "00000000-0000-0000-0000-000000000000"
 
 log = structlog.get_logger(__name__)
+
+
+class _SealedRow(Protocol):
+    """A stored secret of any table, and what it is bound to."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def tenant_id(self) -> TenantId | None: ...
+    @property
+    def sealed(self) -> bytes: ...
+    @property
+    def sealed_by(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+
+
+_Take = Callable[..., Awaitable[Sequence[_SealedRow]]]
+_Write = Callable[[Connection, str, Sequence[tuple[str, int, bytes]]], Awaitable[int]]
+_Count = Callable[[Connection], Awaitable[dict[str, int]]]
+_SEALED: tuple[tuple[_Take, _Write, _Count], ...] = (
+    (provider_keys.take_to_reseal, provider_keys.write_resealed, provider_keys.count_sealed_by),
+    (alerts.take_secrets, alerts.write_secrets, alerts.count_secrets_by),
+)
+"""Every table that holds sealed secrets: none may be left behind when a key-encryption key goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +170,7 @@ async def reseal(
     batch: int = 100,
     progress: Callable[[Resealed], None] | None = None,
 ) -> Resealed:
-    """Seal every stored secret with the newest key-encryption key, in batches that commit one by one.
+    """Seal every stored secret (provider keys, webhooks) with the newest key-encryption key, in batches that commit.
 
     May run beside everything else and beside itself, and be stopped and begun again at any time: a row is either old or
     new, and processes that hold the old ciphertext can still open it. Raises Unavailable without a key.
@@ -154,20 +179,21 @@ async def reseal(
     if newest is None:
         raise Unavailable("there is no key-encryption key to seal with; `chatwright provider-key rotate-kek` makes one")
     done = broken = 0
-    after = _FIRST
-    while True:
-        async with db.operator() as connection:
-            rows = await provider_keys.take_to_reseal(connection, newest.id, after=after, limit=batch)
-            fresh = [sealed for row in rows if (sealed := _sealed_anew(keks, newest, row)) is not None]
-            done += await provider_keys.write_resealed(connection, newest.id, fresh)
-            counts = await provider_keys.count_sealed_by(connection)
-        broken += len(rows) - len(fresh)
-        report = Resealed(done=done, broken=broken, left=sum(counts.values()) - counts.get(newest.id, 0))
-        if progress is not None:
-            progress(report)
-        if not rows:
-            break
-        after = rows[-1].id
+    report = Resealed()
+    for take, write, _ in _SEALED:
+        after, rows = _FIRST, ()
+        while after == _FIRST or rows:
+            async with db.operator() as connection:
+                rows = await take(connection, newest.id, after=after, limit=batch)
+                fresh = [sealed for row in rows if (sealed := _sealed_anew(keks, newest, row)) is not None]
+                done += await write(connection, newest.id, fresh)
+                counts = [await count(connection) for _, _, count in _SEALED]
+            broken += len(rows) - len(fresh)
+            left = sum(sum(by.values()) - by.get(newest.id, 0) for by in counts)
+            report = Resealed(done=done, broken=broken, left=left)
+            if progress is not None:
+                progress(report)
+            after = rows[-1].id if rows else ""
     if done or broken:
         async with db.operator() as connection:
             detail = {"kek": newest.id, "done": done, "broken": broken, "left": report.left}
@@ -280,7 +306,7 @@ def _checked_secret(provider: str, secret: str) -> str:
     return secret
 
 
-def _sealed_anew(keks: KeyEncryptionKeys, newest: KeyEncryptionKey, row: SealedKey) -> tuple[str, int, bytes] | None:
+def _sealed_anew(keks: KeyEncryptionKeys, newest: KeyEncryptionKey, row: _SealedRow) -> tuple[str, int, bytes] | None:
     """(id, version it has, ciphertext of the next version); None if it does not open."""
     kek = keks.find(row.sealed_by)
     try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,11 +61,11 @@ async def list_providers(app: Services, scope: Scope) -> list[ProviderView]:
     """Every provider that the tenant can name in a chain without an address of its own."""
     own = await app.provider_keys.providers_of(scope)
     stored = await app.provider_keys.providers_of(None)
-    states = _states(app)
+    states, own_states = _states(app), _states(app, await app.provider_keys.ids_of(scope))
     views: list[ProviderView] = []
     for name in sorted({*app.platform_providers, *own, *stored} - {EXTRACTIVE}):
         count = own.get(name, 0)
-        state = states.get(name)
+        state = (own_states if count else states).get(name)
         views.append(
             ProviderView(
                 provider=name,
@@ -139,13 +139,14 @@ def measure_states(app: Services) -> None:
         app.metrics.provider_state.labels(name).set(_STATES.get(state, 1.0))
 
 
-def _states(app: Services) -> dict[str, dict[str, Any]]:
-    """By provider: the worst state among the platform's own gates."""
+def _states(app: Services, own: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    """By provider: the worst state among the gates of the platform, or of the keys `own`."""
     found: dict[str, dict[str, Any]] = {}
     for gate in app.gates.states():
         provider, _, rest = gate.gate.partition("|")
         owner = rest.partition("|")[0]
-        if not owner.startswith("platform-") and not app.provider_keys.is_platform(owner):
+        ours = owner.startswith("platform-") or app.provider_keys.is_platform(owner)
+        if (owner not in own) if own is not None else not ours:
             continue
         row = {
             "state": gate.state,
@@ -165,7 +166,8 @@ async def _try_link(app: Services, scope: Scope, link: ProviderLink) -> list[Tri
                       message=message)]  # fmt: skip
     chain = await chain_for(app, scope, [link], with_extractive=False)
     tried = [
-        Tried(provider=link.provider, model=link.model, key_id=link.key_id, ok=False, error_class=error.error_class,
+        Tried(provider=link.provider, model=link.model, key_id=link.key_id, ok=False, cost_nano=0,
+              error_class=error.error_class,
               message=error.message)
         for error in chain.skipped
     ]  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from chatwright.adapters.alerts import Courier
 from chatwright.adapters.catalogue import Catalogue
 from chatwright.adapters.models import Embedder
 from chatwright.adapters.postgres import Database
@@ -13,6 +14,7 @@ from chatwright.adapters.queue import Producer
 from chatwright.adapters.valkey import Channel, StreamLog, Valkey
 from chatwright.features.budgets import Ledger
 from chatwright.features.credentials import KeyDirectory
+from chatwright.features.limits import Limiter
 from chatwright.features.provider_keys import KeyRing
 from chatwright.features.routing import Gates, KeyLimits
 from chatwright.features.tenancy import ChatbotDirectory
@@ -85,3 +87,6 @@ class Services:
     provider_keys: KeyRing
     catalogue: Catalogue
     gates: Gates
+    limiter: Limiter
+    couriers: Mapping[str, Courier]
+    """Ways to deliver an alert, by kind of webhook; `email` only where a mail server is set."""

@@ -12,7 +12,7 @@ from chatwright.domain.errors import BadRequest, Conflict, NotFound, Unprocessab
 from chatwright.domain.ids import DeadLetterId, JobId, KnowledgeBaseId, is_id, new_id
 from chatwright.domain.jobs import JobType
 from chatwright.domain.scope import Scope
-from chatwright.features import analysis, conversations, jobs, knowledge
+from chatwright.features import analysis, conversations, jobs, knowledge, tenancy
 from chatwright.features.knowledge import Document
 from chatwright.pipeline.accept import inspect
 from chatwright.pipeline.enqueue import enqueue, enqueue_row
@@ -50,7 +50,8 @@ async def submit_job(
     """Commit one job and queue it. Raises Unprocessable for a payload the type cannot work with, Conflict when the
     idempotency key was used for something else."""
     _check_payload(app, job_type, chatbot, payload)
-    chosen = priority or DEFAULT_PRIORITY
+    plan, _ = await app.chatbots.rating(scope.tenant_id)
+    chosen = min(priority or DEFAULT_PRIORITY, tenancy.plan_of(plan).max_priority)
     queue = route(job_type, chosen)
     job_id = JobId(new_id())
     owner = chatbot.scope if chatbot is not None else scope

@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
-from chatwright.domain.chatbot import Chatbot, ProviderLink
-from chatwright.domain.errors import NotFound, ProviderError
+from chatwright.domain.chatbot import Chatbot
+from chatwright.domain.errors import BudgetExceeded, NotFound, ProviderError
 from chatwright.domain.ids import ConversationId
 from chatwright.domain.jobs import Job
 from chatwright.domain.providers import Prompt, Turn
@@ -15,7 +15,7 @@ from chatwright.features import analysis, conversations, prompting
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.books import CallBooks
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.targets import EXTRACTIVE, chain_for
+from chatwright.pipeline.targets import chain_for, cheap_links
 
 _log = structlog.get_logger(__name__)
 _RULES = (
@@ -30,7 +30,7 @@ _SUMMARY_S = 30.0
 async def summarise(app: Services, job: Job, conversation_id: ConversationId) -> dict[str, Any]:
     """The summary, and who wrote it. Raises NotFound for a conversation that is unknown or empty.
 
-    A provider that fails costs no attempt of the job: the rules write it then.
+    A provider that fails, or that no budget has room for, costs no attempt of the job: the rules write it then.
     """
     async with app.db.transaction(job.scope) as db:
         turns = await conversations.load_texts(db, job.scope, conversation_id)
@@ -42,25 +42,9 @@ async def summarise(app: Services, job: Job, conversation_id: ConversationId) ->
             return await _by_model(app, chatbot, turns, conversation_id)
         except ProviderError as error:
             _log.info("summary.by_rules", reason=error.message, error_class=error.error_class)
+        except BudgetExceeded as error:
+            _log.info("summary.by_rules", reason=error.message, error_class=error.code)
     return {"summary": analysis.summarise([turn.content for turn in turns]), "provider": "rules", "model": "rules"}
-
-
-def cheap_links(app: Services, chatbot: Chatbot) -> list[ProviderLink]:
-    """What small tasks of a chatbot are done by: the operator's `cheap_model`, else the cheap model of its first
-    provider, else that link as it stands. None for a chatbot without a language model."""
-    provider, _, model = app.settings.cheap_model.partition("/")
-    if model:
-        return [ProviderLink(provider=provider, model=model)]
-    for link in chatbot.providers:
-        if link.provider != EXTRACTIVE:
-            # A server at an address of its own has the models it has.
-            cheap = None if link.base_url is not None else app.catalogue.cheap_model(link.provider)
-            return [
-                ProviderLink(
-                    provider=link.provider, model=cheap or link.model, base_url=link.base_url, key_id=link.key_id
-                )
-            ]
-    return []
 
 
 async def _by_model(

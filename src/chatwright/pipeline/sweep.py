@@ -16,6 +16,8 @@ from chatwright.adapters.valkey import translate
 from chatwright.domain.errors import ChatwrightError
 from chatwright.domain.scope import Scope
 from chatwright.features import budgets, conversations, idempotency, jobs
+from chatwright.pipeline.alerting import tidy_alerts
+from chatwright.pipeline.budgeting import measure_budgets
 from chatwright.pipeline.enqueue import enqueue_row, job_spec, queue_id
 from chatwright.pipeline.provider_keys import watch_keys
 from chatwright.pipeline.services import Services
@@ -29,7 +31,8 @@ FULL_EVERY = 4
 """A row that was found in BullMQ is not looked for again in every pass: most passes look at what became due lately, every
 fourth one, and the first one after a wipe, at everything. A long backlog is then not read every two seconds."""
 PAGE = 500
-ABANDON_S = 180.0
+ABANDON_S = 90.0
+"""A killed process's reservations are back within two minutes. A call that does take longer is corrected when it ends."""
 _SEEN = "cw:swept"
 """Stands in Valkey once everything was looked for; gone with a wipe."""
 _FIRST = "00000000-0000-0000-0000-000000000000"
@@ -48,6 +51,7 @@ async def sweep_forever(app: Services, admin: QueueAdmin, *, period_s: float = P
             await _attempt("watch_provider_keys", watch_keys(app))
         if passes % 1800 == 0:
             await _attempt("tidy", tidy(app))
+            await _attempt("tidy_alerts", tidy_alerts(app))
         passes += 1
         await asyncio.sleep(period_s)
 
@@ -133,6 +137,7 @@ async def settle_abandoned(app: Services) -> int:
 
 async def measure(app: Services, admin: QueueAdmin) -> None:
     """Bring the gauges up to date."""
+    await measure_budgets(app)
     async with app.db.operator() as db:
         app.metrics.dead_letters.set(await jobs.count_open(db))
     for stats in await admin.stats():

@@ -14,12 +14,19 @@ import structlog
 from chatwright.adapters.catalogue import ModelFacts
 from chatwright.adapters.providers.gemini import vertex_base_url
 from chatwright.domain.chatbot import Chatbot, ProviderLink
-from chatwright.domain.errors import ChatwrightError, ContextLengthError, NotFound, ProviderError, Unavailable
+from chatwright.domain.errors import (
+    BudgetExceeded,
+    ChatwrightError,
+    ContextLengthError,
+    NotFound,
+    ProviderError,
+    Unavailable,
+)
 from chatwright.domain.providers import Route, Source
 from chatwright.domain.scope import Scope
 from chatwright.features.provider_keys import ProviderKey
-from chatwright.features.routing import KeyLimits, Target
-from chatwright.pipeline.books import provider_label
+from chatwright.features.routing import KeyLimits, Spare, Target
+from chatwright.pipeline.books import CallBooks, provider_label
 from chatwright.pipeline.keyed import KeyedWire
 from chatwright.pipeline.services import PlatformProvider, Services
 
@@ -29,6 +36,11 @@ VERTEX = "vertex"
 _log = structlog.get_logger(__name__)
 NO_LIMITS = KeyLimits()
 _KEYS_PER_LINK = 3
+_SETTING = {
+    "local": "set CHATWRIGHT_LOCAL_BASE_URL",
+    "azure": "set AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY, or add a key with a base_url",
+    "vertex": "set GOOGLE_CLOUD_PROJECT, or add a service account with `provider-key add`",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,40 @@ async def targets_for(app: Services, chatbot: Chatbot, sources: Sequence[Source]
     return chain
 
 
+def spare_for(app: Services, chatbot: Chatbot, books: CallBooks, *, prompt_tokens: int) -> Spare:
+    """What a budget that is used up still allows: nothing, the local provider, or the cheap model before it."""
+
+    async def spare(refusal: BudgetExceeded) -> list[Target]:
+        if refusal.action == "block":
+            raise refusal
+        if refusal.action != "downgrade" or books.cheap:
+            return [_local(app)]
+        books.cheap = True  # from here on: whatever else is called is the cheap model
+        links = cheap_links(app, chatbot)
+        return (await chain_for(app, chatbot.scope, links, prompt_tokens=prompt_tokens)).targets
+
+    return spare
+
+
+def cheap_links(app: Services, chatbot: Chatbot) -> list[ProviderLink]:
+    """What small tasks of a chatbot are done by, and all of them once a budget asks for it: the operator's
+    `cheap_model`, else the cheap model of its first provider, else that link as it stands. None for a chatbot without
+    a language model."""
+    provider, _, model = app.settings.cheap_model.partition("/")
+    if model:
+        return [ProviderLink(provider=provider, model=model)]
+    for link in chatbot.providers:
+        if link.provider != EXTRACTIVE:
+            # A server at an address of its own has the models it has.
+            cheap = None if link.base_url is not None else app.catalogue.cheap_model(link.provider)
+            return [
+                ProviderLink(
+                    provider=link.provider, model=cheap or link.model, base_url=link.base_url, key_id=link.key_id
+                )
+            ]
+    return []
+
+
 def hedges(app: Services, chatbot: Chatbot) -> bool:
     return app.settings.hedging if chatbot.hedging is None else chatbot.hedging
 
@@ -145,6 +191,9 @@ async def _accesses(app: Services, scope: Scope, link: ProviderLink) -> list[_Ac
             raise NotFound(f"the key {link.key_id} is for {keys[0].provider}")
     else:
         keys = await app.provider_keys.keys_for(scope, link.provider)
+    if not keys and app.provider_keys.is_shut(scope, link.provider):
+        # The tenant pays its provider itself: its messages must not go out on the platform's bill unasked.
+        raise _left_out(link, "the tenant's own key for it does not open; the operator's log says why")
     if keys:
         return [_tenants_own(app, scope, link, key, platform) for key in keys[:_KEYS_PER_LINK]]
     if link.base_url is not None:
@@ -171,7 +220,7 @@ async def _accesses(app: Services, scope: Scope, link: ProviderLink) -> list[_Ac
             )
         )  # fmt: skip
     if not accesses:
-        raise _left_out(link, "it is not set up; add a key with `chatwright provider-key add`")
+        raise _left_out(link, f"it is not set up; {_SETTING.get(link.provider, 'add a key with `provider-key add`')}")
     return accesses[:_KEYS_PER_LINK]
 
 
@@ -223,7 +272,8 @@ def _limits(key: ProviderKey) -> KeyLimits:
 def _target(app: Services, link: ProviderLink, model: ModelFacts, access: _Access) -> Target:
     platform = app.platform_providers.get(link.provider)
     known = app.catalogue.provider(link.provider)
-    wire = app.wires[platform.wire if platform else known.wire if known else "openai"]
+    wire_name = platform.wire if platform else known.wire if known else "openai"
+    wire = app.wires[wire_name]
     if access.stored_for is not None and access.key_id is not None:
         wire = KeyedWire(
             wire, app.provider_keys, None if access.stored_for == "platform" else access.stored_for, access.key_id
@@ -246,6 +296,7 @@ def _target(app: Services, link: ProviderLink, model: ModelFacts, access: _Acces
         # By model: what one tenant's model brings about must not shut the key for another's.
         gate=f"{account}|{model.model}",
         account=account,
+        thinks=wire_name != "anthropic" and "reasoning" in model.capabilities,
         limits=access.limits,
         context_tokens=model.context_tokens,
     )

@@ -41,6 +41,12 @@ class Metrics:
         self.cost_dollars = Counter(
             "ai_cost_dollars", "Cost of provider calls in USD", ["tenant_id", "provider", "model"], registry=registry
         )
+        self.budget_remaining_dollars = Gauge(
+            "ai_budget_remaining_dollars",
+            "USD left of a budget in its running period; the least of several",
+            ["tenant_id", "scope", "period"],
+            registry=registry,
+        )
         self.errors = Counter(
             "ai_processing_errors",
             "Failed provider calls and jobs by class",

@@ -53,6 +53,7 @@ async def stream_answer(ask: Ask, route: Route, prompt: Prompt) -> AsyncGenerato
     parser = SseParser(MAX_EVENT_BYTES)
     head = b""
     sniffing = True
+    began = False
     size = 0
     try:
         while not reader.done:
@@ -100,9 +101,11 @@ async def stream_answer(ask: Ask, route: Route, prompt: Prompt) -> AsyncGenerato
                 if reader.failure is not None:
                     raise answer.failed(reader.failure)
                 if delta is not None:
+                    began = True
                     yield delta
-            if events:
-                # Bytes that make no event are no sign of life: a server that drips must not hold the next one's turn.
+            if events and (began or reader.finish is not None):
+                # Bytes that make no event, and events that say nothing, are no sign of life: a server that drips, or
+                # greets and falls silent, must not hold the next one's turn.
                 waited_s = route.idle_timeout_s if reader.finish is None else FINISH_GRACE_S
                 limit = loop.time() + waited_s
         for event in parser.finish():

@@ -183,6 +183,13 @@ class Link:
         """Like `execute`, but an error reply is returned as a hiredis.ReplyError."""
         if self._wire is None:
             await self._connection()
+        return await self.post(*arguments)
+
+    def post(self, *arguments: bytes | str | float) -> asyncio.Future[Any]:
+        """Send one command now. The future gets what `raw` returns, or LinkLost; whoever gives up on it may end it.
+
+        Raises Unavailable when there is no connection.
+        """
         if len(self._pending) >= MAX_PENDING:
             raise Unavailable("Valkey does not keep up: too many commands wait for their reply")
         wire = self._wire
@@ -191,7 +198,7 @@ class Link:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending.append((self._clock(), future))
         wire.send(*arguments)
-        return await future
+        return future
 
     async def _connection(self) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

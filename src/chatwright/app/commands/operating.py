@@ -1,4 +1,4 @@
-"""`queue`, `dlq`, `usage`: running the place, over the REST API."""
+"""`queue`, `dlq`: running the place; queues straight from Valkey, dead letters over the REST API."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,6 @@ from chatwright.app.commands.base import (
     table,
 )
 from chatwright.app.commands.rest import Target, open_api, server_options
-from chatwright.domain.money import format_usd
 
 if TYPE_CHECKING:
     from chatwright.adapters.queue import QueueAdmin
@@ -180,48 +179,6 @@ def dlq_discard(dead_letter_id: str, yes: bool, target: Target) -> None:
             return {"id": dead_letter_id, "state": "discarded"}
 
     emit(run(work()), as_json=target.as_json, human=details)
-
-
-@click.group("usage")
-def usage() -> None:
-    """What was used and what it cost."""
-
-
-@usage.command(
-    "report",
-    epilog=examples("chatwright usage report --group-by day,model", "chatwright usage report --from 2026-01-01 --json"),
-)
-@click.option(
-    "--group-by", default="day", show_default=True, help="day, model, chatbot, provider; several with commas."
-)
-@click.option("--from", "since", help="First day, e.g. 2026-01-01.")
-@click.option("--to", "until", help="Last day.")
-@server_options
-def usage_report(group_by: str, since: str | None, until: str | None, target: Target) -> None:
-    """Show calls, tokens and cost in groups."""
-    groups = [part.strip() for part in group_by.split(",") if part.strip()]
-
-    async def work() -> dict[str, Any]:
-        async with open_api(target) as api:
-            params = {"group_by": ",".join(groups), "from": since, "to": until}
-            return await api.get("/api/v1/usage", **params)
-
-    def human(report: dict[str, Any]) -> None:
-        numbers = ("calls", "input_tokens", "output_tokens")
-
-        def cells(row: dict[str, Any], names: list[Any]) -> list[Any]:
-            money = [_usd(row.get("cost_nano")), _usd(row.get("saved_nano"))]
-            return [*names, *(row.get(number, 0) for number in numbers), *money]
-
-        rows = [cells(row, [row.get(group) for group in groups]) for row in report["rows"]]
-        rows.append(cells(report["total"], ["total", *([""] * (len(groups) - 1))]))
-        table([*groups, *numbers, "cost USD", "saved USD"], rows)
-
-    emit(run(work()), as_json=target.as_json, human=human)
-
-
-def _usd(nano: int | None) -> str:
-    return "?" if nano is None else format_usd(nano)
 
 
 def _payload(text: str) -> Any:

@@ -80,6 +80,9 @@ class Api:
     async def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         return await self.call("PATCH", path, body=body)
 
+    async def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        return await self.call("PUT", path, body=body)
+
     async def delete(self, path: str) -> Any:
         return await self.call("DELETE", path)
 
@@ -107,6 +110,25 @@ class Api:
                 return json.loads(raw) if raw else None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable(self.base_url, error) from error
+
+    async def download(self, path: str, take: Callable[[bytes], object], **params: Any) -> int:
+        """GET a body of any length, handed to `take` in pieces; returns its bytes. Raises ApiError, and Unavailable
+        also when the body broke off."""
+        import aiohttp
+
+        given = {name: str(value) for name, value in params.items() if value is not None}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
+        size = 0
+        try:
+            async with self._session.get(self.base_url + path, params=given, timeout=timeout) as response:
+                if response.status >= 400:
+                    _raise_for(response.status, await response.read())
+                async for piece in response.content.iter_chunked(65_536):
+                    take(piece)
+                    size += len(piece)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _unreachable(self.base_url, error) from error
+        return size
 
     async def events(self, path: str, *, after: int | None) -> AsyncIterator[dict[str, Any]]:
         """Follow a server-sent event stream; yields each event's data."""

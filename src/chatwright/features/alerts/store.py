@@ -70,17 +70,18 @@ async def list_alerts(db: Connection, scope: Scope | None, *, after: str | None,
         rows = await db.fetch(LIST_ALERTS_OF_ALL, after, limit)
     else:
         rows = await db.fetch(LIST_ALERTS, scope.tenant_id, after, limit)
-    return [
-        Alert(
-            id=row["id"],
-            tenant_id=row["tenant_id"],
-            kind=row["kind"],
-            level=row["level"],
-            subject=row["subject"],
-            period=row["period"],
-            message=row["message"],
-            detail=row["detail"],
-            created_at=row["created_at"].astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        )
-        for row in rows
-    ]
+    return [alert_of(row) for row in rows]
+
+
+def alert_of(row: Mapping[str, Any]) -> Alert:
+    return Alert(
+        id=row["id"],
+        tenant_id=row["tenant_id"],
+        kind=row["kind"],
+        level=row["level"],
+        subject=row["subject"],
+        period=row["period"],
+        message=row["message"],
+        detail=row["detail"],
+        created_at=row["created_at"].astimezone(UTC).isoformat().replace("+00:00", "Z"),
+    )

@@ -1,21 +1,53 @@
-"""Money: the ledger with one row per provider call, and what may stand in it."""
+"""Money: the ledger with one row per provider call, what may stand in it, and the budgets that hold calls back."""
 
+from chatwright.features.budgets.budgets import Budget, BudgetStatus, delete_budget, list_budgets, put_budget
 from chatwright.features.budgets.calls import LedgerCall, Spent, list_calls, message_cost
 from chatwright.features.budgets.ledger import CallEnd, CallStart, Ledger, open_ledger
 from chatwright.features.budgets.pricing import sane
-from chatwright.features.budgets.store import abandon_open_calls, count_calls, usage_report
+from chatwright.features.budgets.reconciling import Drift, reconcile
+from chatwright.features.budgets.reports import (
+    GROUPS,
+    GroupBy,
+    Remaining,
+    Span,
+    chatbot_slugs,
+    columns_of,
+    ledger_span,
+    list_remaining,
+    usage_rows,
+)
+from chatwright.features.budgets.rules import Action, PeriodKind, ScopeKind
+from chatwright.features.budgets.store import abandon_open_calls, count_calls
 
 __all__ = [
+    "GROUPS",
+    "Action",
+    "Budget",
+    "BudgetStatus",
     "CallEnd",
     "CallStart",
+    "Drift",
+    "GroupBy",
     "Ledger",
     "LedgerCall",
+    "PeriodKind",
+    "Remaining",
+    "ScopeKind",
+    "Span",
     "Spent",
     "abandon_open_calls",
+    "chatbot_slugs",
+    "columns_of",
     "count_calls",
+    "delete_budget",
+    "ledger_span",
+    "list_budgets",
     "list_calls",
+    "list_remaining",
     "message_cost",
     "open_ledger",
+    "put_budget",
+    "reconcile",
     "sane",
-    "usage_report",
+    "usage_rows",
 ]

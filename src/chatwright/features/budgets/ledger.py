@@ -3,26 +3,36 @@
 Callers of one moment share one statement and one commit: while a group is on its way, the next one gathers. `open`
 returns when the row is committed; `close` returns at once and is retried until PostgreSQL took it, so a provider
 answer never waits for the books. What a killed process could not close, the sweeper settles.
+
+A call's reservation in its budgets is part of the same transaction as its row, the settlement of the one that closes it.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from chatwright.adapters.postgres import Database
-from chatwright.domain.errors import ChatwrightError, LostLock, Unavailable
+from chatwright.adapters.postgres.pool import Row
+from chatwright.domain.errors import BudgetExceeded, ChatwrightError, LostLock, Unavailable
 from chatwright.domain.ids import CallId, ChatbotId, ConversationId, MessageId, TenantId
 from chatwright.domain.providers import Usage
+from chatwright.features.budgets.budgets import BEGIN_PERIOD
+from chatwright.features.budgets.headroom import Headroom
 from chatwright.features.budgets.pricing import sane
-from chatwright.features.budgets.store import CLOSE_CALLS, OPEN_CALLS
+from chatwright.features.budgets.rules import period_at
+from chatwright.features.budgets.store import CLOSE_CALLS, OPEN_CALLS, UNBEGUN
 
 _log = structlog.get_logger(__name__)
 _GROUP = 256
 _MAX_WAITING = 20_000
+_MOST_ROUNDS = 3
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,10 @@ class CallStart:
     reserved_nano: int | None = None
     attempt: int = 0
     """Of the job that answers `message_id`: the call is made only while no later attempt took over."""
+    visitor_id: str | None = None
+    import_id: str | None = None
+    cheap: bool = False
+    """By the cheap model, because a budget asked for it: the limits of such budgets do not hold it back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +81,15 @@ class Ledger:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self.headroom = Headroom(db)
         self._opens = _Group(self._write_opens, keep=False, unwanted=self._not_made)
         # Nobody waits for a close: gathering for a moment makes one commit of what would be twenty.
         self._closes = _Group(self._write_closes, keep=True, linger_s=0.02)
 
     async def open(self, call: CallStart) -> None:
-        """Commit the call's row. Raises Unavailable when PostgreSQL cannot take it, LostLock when a later attempt owns
-        the message: then the call must not be made. The row of a caller that gave up meanwhile is closed at no cost."""
+        """Commit the call's row and its reservation. Raises BudgetExceeded when a budget holds it back, Unavailable when
+        PostgreSQL cannot take it, LostLock when a later attempt owns the message: then the call must not be made. The
+        row of a caller that gave up meanwhile is closed at no cost."""
         await self._opens.put(call)
 
     def close(self, end: CallEnd) -> None:
@@ -104,26 +120,33 @@ class Ledger:
             tasks.create_task(self._opens.run(), name="ledger-opens")
             tasks.create_task(self._closes.run(), name="ledger-closes")
 
-    async def _write_opens(self, calls: list[CallStart]) -> list[bool]:
-        rows = await self._db.operator_fetch(
-            OPEN_CALLS,
-            [call.id for call in calls],
-            [call.tenant_id for call in calls],
-            [call.chatbot_id for call in calls],
-            [call.conversation_id for call in calls],
-            [call.message_id for call in calls],
-            [call.kind for call in calls],
-            [call.purpose for call in calls],
-            [call.provider for call in calls],
-            [call.model for call in calls],
-            [call.key_id for call in calls],
-            [call.reserved_nano for call in calls],
-            [call.attempt for call in calls],
-        )
-        opened = {row["id"] for row in rows}
-        return [call.id in opened for call in calls]
+    async def _write_opens(self, calls: list[CallStart]) -> list[ChatwrightError | None]:
+        refusals: dict[str, ChatwrightError] = {}
+        waiting = calls
+        for _ in range(_MOST_ROUNDS):
+            missing: dict[str, Row] = {}
+            for row in await self._db.operator_fetch(OPEN_CALLS, *_columns(waiting)):
+                if row["verdict"] == "missing":
+                    missing[row["call_id"]] = row
+                else:
+                    refusals[row["call_id"]] = _refusal(row)
+            if not missing:
+                break
+            # The first calls of a new period: its counter is begun by whoever finds it missing.
+            await self._begin_periods(
+                {row["budget_id"] for row in missing.values()}, next(iter(missing.values()))["at"]
+            )
+            waiting = [call for call in waiting if call.id in missing]
+        else:
+            refusals |= {call.id: Unavailable("a budget's period could not be begun; try again") for call in waiting}
+        return [refusals.get(call.id) for call in calls] if refusals else [None] * len(calls)
 
-    async def _write_closes(self, ends: list[CallEnd]) -> list[bool]:
+    async def _begin_periods(self, budget_ids: set[str], at: datetime) -> None:
+        for row in await self._db.operator_fetch(UNBEGUN, list(budget_ids), at):
+            period = period_at(row["period"], ZoneInfo(row["time_zone"]), at, not_before=row["last_end"])
+            await self._db.operator_fetch(BEGIN_PERIOD, row["id"], period.starts_at, period.ends_at, at)
+
+    async def _write_closes(self, ends: list[CallEnd]) -> list[ChatwrightError | None]:
         await self._db.operator_fetch(
             CLOSE_CALLS,
             [end.id for end in ends],
@@ -140,7 +163,7 @@ class Ledger:
             [end.usage.estimated for end in ends],
             [None if end.cost_nano is None else end.price_book for end in ends],
         )
-        return [True] * len(ends)
+        return [None] * len(ends)
 
 
 @asynccontextmanager
@@ -157,7 +180,7 @@ async def open_ledger(db: Database) -> AsyncGenerator[Ledger]:
 
 
 class _Group:
-    """Gathers items while a write is on its way. `write` tells of each item whether it was taken.
+    """Gathers items while a write is on its way. `write` tells of each item why it was not taken, None if it was.
 
     `keep`: a failed group is retried, not reported. `linger_s`: how long to gather before each write. `unwanted` gets
     what was, or may have been, written although its caller gave up or was told that it failed.
@@ -165,7 +188,7 @@ class _Group:
 
     def __init__(
         self,
-        write: Callable[[list[Any]], Awaitable[list[bool]]],
+        write: Callable[[list[Any]], Awaitable[list[ChatwrightError | None]]],
         *,
         keep: bool,
         unwanted: Callable[[Any], None] | None = None,
@@ -242,15 +265,16 @@ class _Group:
                 if done is not None and not done.done():
                     done.set_exception(Unavailable("the ledger refused the call's row"))
                 return
-            for (item, done), was_taken in zip(group, taken, strict=True):
+            for (item, done), refusal in zip(group, taken, strict=True):
                 if done is None:
                     continue
                 if done.done():
-                    self._forsake(item)
-                elif was_taken:
+                    if refusal is None:
+                        self._forsake(item)
+                elif refusal is None:
                     done.set_result(None)
                 else:
-                    done.set_exception(LostLock("a later attempt owns this message: no further call is made for it"))
+                    done.set_exception(refusal)
             return
 
     def _forsake(self, item: Any) -> None:
@@ -260,3 +284,44 @@ class _Group:
 
 def _slow() -> Unavailable:
     return Unavailable("PostgreSQL did not answer in time; try again in a moment")
+
+
+def _columns(calls: list[CallStart]) -> list[object]:
+    """The arguments of OPEN_CALLS: the group's tenants, in order, then a column for each field."""
+    return [
+        sorted({call.tenant_id for call in calls}),
+        [call.id for call in calls],
+        [call.tenant_id for call in calls],
+        [call.chatbot_id for call in calls],
+        [call.conversation_id for call in calls],
+        [call.message_id for call in calls],
+        _or_none([call.visitor_id for call in calls]),
+        _or_none([call.import_id for call in calls]),
+        [call.kind for call in calls],
+        [call.purpose for call in calls],
+        [call.provider for call in calls],
+        [call.model for call in calls],
+        [call.key_id for call in calls],
+        [call.reserved_nano for call in calls],
+        [call.attempt for call in calls],
+        _or_none([call.cheap or None for call in calls]),
+    ]
+
+
+def _or_none(column: list[_Value]) -> list[_Value] | None:
+    """Most columns of rare things are empty: nothing is sent for them."""
+    return column if any(value is not None for value in column) else None
+
+
+def _refusal(row: Row) -> ChatwrightError:
+    if row["verdict"] == "lost":
+        return LostLock("a later attempt owns this message: no further call is made for it")
+    scope, budget_id = row["budget_scope"], row["budget_id"]
+    if row["verdict"] == "unpriced":
+        message = (
+            f"the {scope}'s budget {budget_id} has a limit, and no price is known for this model: give it one in "
+            "models.toml, or choose another model"
+        )
+    else:
+        message = f"the call would pass the {scope}'s budget {budget_id}: raise its limit, or wait for its next period"
+    return BudgetExceeded(message, action=row["budget_action"], budget_id=budget_id, scope=scope)

@@ -15,13 +15,14 @@ import asyncpg
 from chatwright.adapters.postgres import Connection
 from chatwright.domain.errors import NotFound
 from chatwright.domain.ids import ApiKeyId, TenantId, is_id, new_id
+from chatwright.domain.limits import LimitedKey, limits_in
 from chatwright.domain.scope import Scope
 from chatwright.features.credentials.rules import KeyKind, Secret
 
-_COLUMNS = "id, tenant_id, kind, name, prefix, created_at, last_used_at, revoked_at"
+_COLUMNS = "id, tenant_id, kind, name, prefix, limits, created_at, last_used_at, revoked_at"
 
 INSERT_KEY = f"""
-INSERT INTO api_keys (id, tenant_id, kind, name, hash, prefix) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO api_keys (id, tenant_id, kind, name, hash, prefix, limits) VALUES ($1, $2, $3, $4, $5, $6, $7)
 RETURNING {_COLUMNS}
 """
 
@@ -40,7 +41,7 @@ RETURNING {_COLUMNS}
 """
 
 FIND_BY_HASH = """
-SELECT k.id, k.kind, k.tenant_id, extract(epoch FROM k.revoked_at - clock_timestamp())::float8 AS ends_in_s
+SELECT k.id, k.kind, k.tenant_id, k.limits, extract(epoch FROM k.revoked_at - clock_timestamp())::float8 AS ends_in_s
   FROM api_keys k LEFT JOIN tenants t ON t.id = k.tenant_id
  WHERE k.hash = $1 AND (k.revoked_at IS NULL OR k.revoked_at > clock_timestamp()) AND t.disabled_at IS NULL
 """
@@ -62,13 +63,14 @@ GET_SECRET = "SELECT secret FROM installation_secrets WHERE name = $1"  # noqa: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as it may be shown: never its secret. Times are RFC 3339 in UTC."""
+    """A key as it may be shown: never its secret. Times are RFC 3339 in UTC. `limits`: its own rate limits, if any."""
 
     id: ApiKeyId
     tenant_id: TenantId | None
     kind: KeyKind
     name: str
     prefix: str
+    limits: Mapping[str, Any]
     created_at: str
     last_used_at: str | None
     revoked_at: str | None
@@ -76,17 +78,28 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyIdentity:
-    """Who holds a key. `tenant_id` is None for the platform's operators."""
+    """Who holds a key. `tenant_id` is None for the platform's operators; `limited` names a key with own rate limits."""
 
     kind: KeyKind
     tenant_id: TenantId | None
     key_id: ApiKeyId
+    limited: LimitedKey | None = None
 
 
-async def create_key(db: Connection, *, kind: KeyKind, tenant_id: TenantId | None, name: str, secret: Secret) -> ApiKey:
+async def create_key(
+    db: Connection,
+    *,
+    kind: KeyKind,
+    tenant_id: TenantId | None,
+    name: str,
+    secret: Secret,
+    limits: Mapping[str, Any] | None = None,
+) -> ApiKey:
     """Store a new key's hash. Raises NotFound if there is no such tenant."""
     try:
-        row = await db.fetchrow(INSERT_KEY, new_id(), tenant_id, kind, name, secret.hash, secret.prefix)
+        row = await db.fetchrow(
+            INSERT_KEY, new_id(), tenant_id, kind, name, secret.hash, secret.prefix, dict(limits or {})
+        )
     except asyncpg.ForeignKeyViolationError as error:
         raise NotFound("no such tenant") from error
     assert row is not None
@@ -116,7 +129,9 @@ async def find_by_hash(db: Connection, digest: bytes) -> tuple[KeyIdentity, floa
     if row is None:
         return None
     tenant_id = row["tenant_id"]
-    identity = KeyIdentity(row["kind"], None if tenant_id is None else TenantId(tenant_id), ApiKeyId(row["id"]))
+    key_id = ApiKeyId(row["id"])
+    limited = LimitedKey(key_id, limits_in(row["limits"])) if row["limits"] else None
+    identity = KeyIdentity(row["kind"], None if tenant_id is None else TenantId(tenant_id), key_id, limited)
     return identity, row["ends_in_s"]
 
 
@@ -155,6 +170,7 @@ def _key(row: Mapping[str, Any]) -> ApiKey:
         kind=row["kind"],
         name=row["name"],
         prefix=row["prefix"],
+        limits=row["limits"],
         created_at=_text(row["created_at"]) or "",
         last_used_at=_text(row["last_used_at"]),
         revoked_at=_text(row["revoked_at"]),

@@ -8,7 +8,7 @@ changed, so the same one tells of keys that came, were rotated or ended.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from chatwright.features.provider_keys import store
 from chatwright.features.provider_keys.rules import (
     KeyEncryptionKeys,
     ProviderKey,
+    ProviderSecret,
     SealBroken,
     seal,
     sealed_secret,
@@ -45,6 +46,8 @@ class _Held:
     by_id: dict[str, ProviderKey] = field(default_factory=dict[str, ProviderKey])
     successors: dict[str, str] = field(default_factory=dict[str, str])
     known: set[str] = field(default_factory=set[str])
+    shut: set[str] = field(default_factory=set[str])
+    """Providers of which a key did not open."""
 
 
 class KeyRing:
@@ -93,6 +96,18 @@ class KeyRing:
         held = await self._owned(scope)
         return {provider: len(keys) for provider, keys in held.by_provider.items()}
 
+    async def ids_of(self, scope: Scope) -> Collection[str]:
+        """The ids of the tenant's keys in use."""
+        held = self._held.get(scope.tenant_id)
+        if held is None or held.until <= self._clock():
+            held = await self._load(scope.tenant_id, scope)
+        return held.by_id.keys()
+
+    def is_shut(self, scope: Scope, provider: str) -> bool:
+        """Whether the tenant has a key of the provider that did not open when its keys were read."""
+        held = self._held.get(scope.tenant_id)
+        return held is not None and provider in held.shut
+
     def is_platform(self, key_id: str) -> bool:
         """Whether a key in memory is the platform's."""
         held = self._held.get(PLATFORM)
@@ -131,10 +146,19 @@ class KeyRing:
         kek = self._keks.newest()
         if kek is None:
             raise Unavailable(
-                "provider keys cannot be stored: this server has no key-encryption key; set "
+                "secrets cannot be stored: this server has no key-encryption key; set "
                 "CHATWRIGHT_KEY_ENCRYPTION_KEYS, or run `chatwright provider-key rotate-kek` on its data folder"
             )
         return seal(kek, secret, tenant_id=tenant_id, row_id=row_id, version=1), kek.id
+
+    def unseal(
+        self, sealed: bytes, sealed_by: str, *, tenant_id: TenantId | None, row_id: str, version: int
+    ) -> ProviderSecret:
+        """A secret that `seal` sealed for a row of another table. Raises SealBroken."""
+        kek = self._keks.find(sealed_by)
+        if kek is None:
+            raise SealBroken(f"the key-encryption key {sealed_by!r} is not here")
+        return sealed_secret(kek, sealed, tenant_id=tenant_id, row_id=row_id, version=version)
 
     def drop_owner(self, owner: str) -> None:
         """Forget a tenant's keys (the platform's for PLATFORM) at once: the next call asks the database."""
@@ -235,6 +259,7 @@ class KeyRing:
                 key = self._key(row, None if scope is None else scope.tenant_id)
             except SealBroken:
                 held.until = min(held.until, now + _RETRY_S)
+                held.shut.add(row["provider"])
                 log.error("provider_keys.not_opened", key_id=row["id"], sealed_by=row["sealed_by"])
                 continue
             held.by_id[key.id] = key

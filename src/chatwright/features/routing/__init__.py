@@ -5,6 +5,17 @@ from chatwright.features.routing.gate import Admission, GateState
 from chatwright.features.routing.gates import Gates
 from chatwright.features.routing.limits import KeyLimits
 from chatwright.features.routing.service import ProviderRun
-from chatwright.features.routing.target import Books, PassedOver, Target
+from chatwright.features.routing.target import Books, PassedOver, Spare, Target
 
-__all__ = ["Admission", "Books", "GateState", "Gates", "KeyLimits", "PassedOver", "ProviderRun", "State", "Target"]
+__all__ = [
+    "Admission",
+    "Books",
+    "GateState",
+    "Gates",
+    "KeyLimits",
+    "PassedOver",
+    "ProviderRun",
+    "Spare",
+    "State",
+    "Target",
+]

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from typing import cast
 
-from chatwright.domain.errors import ContextLengthError, ProviderError
+from chatwright.domain.errors import BudgetExceeded, ContextLengthError, ProviderError
 from chatwright.features.routing.call import Slot
 from chatwright.features.routing.gate import Admission
 from chatwright.features.routing.gates import Gates
@@ -50,6 +50,7 @@ class Chain:
         self._tokens = tokens
         self._too_long_for = 0  # a context of so many tokens is known to be too small
         self._refusals = False
+        self._over_budget: BudgetExceeded | None = None
         self._clock = asyncio.get_running_loop().time
 
     async def choose(self) -> tuple[Slot, Admission]:
@@ -103,7 +104,7 @@ class Chain:
             if nearest is None or nearest_s > self._patience_left_s or now + nearest_s > self._deadline - LEAST_CALL_S:
                 if last_resort is not None:
                     return last_resort, await gates.admit(last_resort.target, 0)
-                raise self._exhausted()
+                raise self._over_budget or self._exhausted()
             await gates.wait(nearest.target, nearest_s)
             self._patience_left_s -= self._clock() - now
 
@@ -135,6 +136,16 @@ class Chain:
             slot.ready_s = self._clock() + backoff_s(error, tries=slot.tries, jitter=random.random())  # noqa: S311
         else:
             slot.spent = True
+
+    def hold_back(self, error: BudgetExceeded, spare: Sequence[Target]) -> None:
+        """A budget held a call back: of those that were to be called only local ones still are, and the `spare` targets.
+
+        The first refusal stays the reason if these cannot answer either.
+        """
+        self._over_budget = self._over_budget or error
+        for slot in self.slots:
+            slot.spent = slot.spent or slot.target.counts
+        self.slots += [Slot(target) for target in spare]
 
     def others_left(self) -> bool:
         """Whether a counted target that was not asked yet could take a call now."""

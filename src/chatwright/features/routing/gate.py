@@ -1,6 +1,7 @@
 """One gate: everything this process knows about one provider, key and address. State only; `gates.py` drives it."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -10,6 +11,7 @@ from chatwright.features.routing.breaker import Breaker, State
 from chatwright.features.routing.limits import KeyLimits
 from chatwright.features.routing.permits import Permits
 
+_OTHERS = re.compile(r"[^A-Za-z0-9_-]")
 SAMPLES = 64
 SAMPLES_FOR_P95 = 20
 KEPT_S = 60.0
@@ -121,7 +123,7 @@ class Learned:
 
 
 class Gate:
-    """`digest` names the gate in Valkey: of one length, and no address or key shows there."""
+    """`digest` names the gate in Valkey: no address or key shows there."""
 
     __slots__ = (
         "account",
@@ -183,4 +185,21 @@ class Gate:
 
 
 def digest_of(name: str) -> str:
+    """`provider:owner:hash`: what health shows of a gate that this process never used. No address is in it, no key."""
+    provider, _, rest = name.partition("|")
+    owner = rest.partition("|")[0]
+    return f"{_plain(provider)}:{_plain(owner)}:{_hash(name)}"
+
+
+def provider_and_owner(digest: str) -> tuple[str, str]:
+    """What `digest_of` left readable."""
+    provider, _, rest = digest.partition(":")
+    return provider, rest.partition(":")[0]
+
+
+def _plain(text: str) -> str:
+    return _OTHERS.sub("-", text)[:64]
+
+
+def _hash(name: str) -> str:
     return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

@@ -18,8 +18,8 @@ from chatwright.adapters.valkey import Channel, Link
 from chatwright.domain.errors import ProviderError, Unavailable
 from chatwright.domain.providers import StatedLimits
 from chatwright.features.routing.board import Board
-from chatwright.features.routing.breaker import Cause, asked_s, open_s
-from chatwright.features.routing.gate import Admission, Gate, GateState, digest_of
+from chatwright.features.routing.breaker import Breaker, Cause, asked_s, open_s
+from chatwright.features.routing.gate import Admission, Gate, GateState, digest_of, provider_and_owner
 from chatwright.features.routing.limits import KeyLimits, pace_of
 from chatwright.features.routing.permits import Permits
 from chatwright.features.routing.registry import Registry
@@ -201,9 +201,27 @@ class Gates:
             gate.wakers.discard(waker)
 
     def states(self) -> list[GateState]:
-        """Every gate that is in use, for health and metrics."""
+        """Every gate that is in use here, and those that are shut elsewhere, for health and metrics."""
         now, unix = self._clock(), time.time()
-        return [
+        elsewhere: list[GateState] = []
+        for opening, until_s in self._registry.unseen():
+            provider, owner = provider_and_owner(opening.digest)
+            breaker = Breaker(now)
+            breaker.open(now, opening.cause, until_s - now, opening.level)
+            elsewhere.append(
+                GateState(
+                    gate=f"{provider}|{owner}|",
+                    provider=provider,
+                    state=breaker.state(now),
+                    since=unix,
+                    retry_in_s=breaker.wait_s(now),
+                    recent_failures=0,
+                    p95_first_delta_ms=None,
+                    limits=KeyLimits(),
+                    learned=KeyLimits(),
+                )
+            )
+        return elsewhere + [
             GateState(
                 gate=gate.name,
                 provider=gate.provider,

@@ -49,6 +49,10 @@ class Registry:
             gate.breaker.open(now, opening.cause, until_s - now, opening.level)
         return gate
 
+    def unseen(self) -> list[tuple[Opening, float]]:
+        """Breakers that other processes opened and nobody asked for here, and the clock's second until which."""
+        return list(self._unseen.values())
+
     def tell(self, message: Callable[[], Awaitable[object]]) -> None:
         """Have a change written to Valkey, soon and in order. Dropped while it is away: others see for themselves."""
         self._outbox.append(message)

@@ -9,14 +9,14 @@ Called by the flows of `pipeline/`.
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from chatwright.domain.errors import ChatwrightError, CutStream, ProviderError
+from chatwright.domain.errors import BudgetExceeded, ChatwrightError, CutStream, ProviderError
 from chatwright.domain.providers import Completion, Delta, Prompt, Route, Usage
 from chatwright.features.routing.call import Call, Slot
 from chatwright.features.routing.chain import Chain
 from chatwright.features.routing.gate import Admission
 from chatwright.features.routing.gates import Gates
 from chatwright.features.routing.rules import FIRST_BYTE_WITH_OTHERS_S, first_byte_s
-from chatwright.features.routing.target import Books, Target
+from chatwright.features.routing.target import Books, Spare, Target
 
 ANSWER_SHARE = 4
 """An answer rarely takes all the tokens that it may: a quarter is reserved in the key's limit, and corrected after."""
@@ -46,13 +46,14 @@ class ProviderRun:
         hedging: bool = False,
         skipped: Sequence[ProviderError] = (),
         patience_s: float = 5.0,
+        spare: Spare | None = None,
     ) -> None:
         """`targets` in order of preference; a local one behind a counted one is the last resort, wherever it stands.
 
         `deadline`: on the loop's clock; no call begins and no pause ends after it, and a silent provider is given up
         at it (a stream in its middle is ended by the caller's own time-out). `max_calls`: attempts left to this
         answer. `skipped`: why links of the chain are no targets. `patience_s`: how long the run waits in all, for
-        retries and gates.
+        retries and gates. `spare`: what a budget that holds a call back still allows; None: nothing.
         """
         self.attempts = 0
         self.fallbacks = 0
@@ -64,6 +65,7 @@ class ProviderRun:
         self._deadline = deadline
         self._prompt_tokens = prompt_tokens
         self._hedging = hedging
+        self._spare = spare
         self._chain = Chain(
             targets,
             books,
@@ -79,7 +81,8 @@ class ProviderRun:
         self._clock = asyncio.get_running_loop().time
 
     async def deltas(self) -> AsyncGenerator[Delta]:
-        """Stream the answer. Raises ProviderError when no target gave a first piece, or when one failed after it."""
+        """Stream the answer. Raises ProviderError when no target gave a first piece, or when one failed after it;
+        BudgetExceeded when a budget holds the call back and nothing else may answer."""
         while True:
             call = await self._next(whole=False)
             if self._hedging and (call := await self._race(call)) is None:
@@ -125,10 +128,16 @@ class ProviderRun:
                 return call.completion
 
     async def _next(self, *, whole: bool) -> Call:
-        slot, admission = await self._chain.choose()
-        self.fallbacks += slot is not self._last
-        self._last = slot
-        return await self._open(slot, admission, whole=whole)
+        while True:
+            slot, admission = await self._chain.choose()
+            self.fallbacks += slot is not self._last
+            self._last = slot
+            try:
+                return await self._open(slot, admission, whole=whole)
+            except BudgetExceeded as error:  # no failure of the provider's: nobody was called
+                if self._spare is None:
+                    raise
+                self._chain.hold_back(error, await self._spare(error))
 
     async def _open(self, slot: Slot, admission: Admission, *, whole: bool) -> Call:
         target = slot.target
@@ -142,7 +151,7 @@ class ProviderRun:
         route = self.route = target.route
         now = self._clock()
         left_s = max(0.0, self._deadline - now)
-        others = self._chain.others_left()
+        others = self._chain.others_left() and not target.thinks
         silent_s = first_byte_s(route.first_byte_timeout_s, left_s=left_s, others=others, whole=whole)
         gate = admission.gate
         # Field by field: `dataclasses.replace` takes 2 µs longer, and this is every call's way. A test counts the fields.

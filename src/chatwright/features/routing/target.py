@@ -1,10 +1,11 @@
 """Where a call may go, and the books that it goes through: what a flow hands to a run."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from chatwright.adapters.providers.base import WireFormat
-from chatwright.domain.errors import ProviderError
+from chatwright.domain.errors import BudgetExceeded, ProviderError
 from chatwright.domain.ids import CallId
 from chatwright.domain.providers import Route, Usage
 from chatwright.features.routing.limits import KeyLimits
@@ -30,13 +31,19 @@ class Target:
     limits: KeyLimits = NO_LIMITS
     context_tokens: int | None = None
     account: str = ""
+    thinks: bool = False
+    """The model may be silent for long before its first word: it is given the route's own time, whoever waits behind."""
+
+
+Spare = Callable[[BudgetExceeded], Awaitable[Sequence[Target]]]
+"""What may still be called after a budget's refusal, in order; raises the refusal if nothing may."""
 
 
 class Books(Protocol):
     """The flow's connection to the ledger."""
 
     async def open(self, route: Route) -> CallId:
-        """Commit the call's row before the call is made."""
+        """Commit the call's row before the call is made. Raises BudgetExceeded when it may not be made."""
         ...
 
     def close(

@@ -6,9 +6,11 @@ from chatwright.features.tenancy.rules import (
     ChatbotChanges,
     NewChatbot,
     PlanLimits,
+    check_limits,
     check_slug,
     check_time_zone,
     limits_of,
+    plan_of,
     slug_from_name,
 )
 from chatwright.features.tenancy.service import ChatbotDirectory
@@ -43,6 +45,7 @@ __all__ = [
     "PlanLimits",
     "Tenant",
     "changed_by_others",
+    "check_limits",
     "check_slug",
     "check_time_zone",
     "count_chatbots",
@@ -60,6 +63,7 @@ __all__ = [
     "list_tenants",
     "origin_known",
     "patch_chatbot",
+    "plan_of",
     "record",
     "slug_from_name",
     "update_tenant",

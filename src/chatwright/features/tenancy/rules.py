@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from chatwright.domain.chatbot import ProviderLink
 from chatwright.domain.errors import Unprocessable
 from chatwright.domain.ids import is_id
+from chatwright.domain.limits import Limits
 
 SLUG_MAX_CHARS = 63
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -20,19 +21,37 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanLimits:
-    """What a plan grants. `weight` is the tenant's share of the workers against other tenants' (1.0 = equal)."""
+    """What a plan grants. `weight` is the tenant's share of the workers against other tenants' (1.0 = equal),
+    `max_priority` the most urgent that its messages can be, `max_context_tokens` the longest prompt that is built or taken for it."""
 
     max_chatbots: int
-    max_in_flight: int
     max_context_tokens: int
+    max_priority: int
     weight: float
+    limits: Limits = field(default_factory=Limits)
 
 
 PLANS: Mapping[str, PlanLimits] = {
-    "free": PlanLimits(max_chatbots=3, max_in_flight=8, max_context_tokens=4_096, weight=0.5),
-    "standard": PlanLimits(max_chatbots=100, max_in_flight=64, max_context_tokens=16_384, weight=1.0),
-    "enterprise": PlanLimits(max_chatbots=10_000, max_in_flight=512, max_context_tokens=131_072, weight=4.0),
+    "free": PlanLimits(
+        max_chatbots=3,
+        max_context_tokens=4_096,
+        max_priority=7,
+        weight=0.5,
+        limits=Limits(requests_per_minute=60, tokens_per_minute=100_000, concurrency=8),
+    ),
+    "standard": PlanLimits(max_chatbots=100, max_context_tokens=131_072, max_priority=10, weight=1.0),
+    "pro": PlanLimits(
+        max_chatbots=1_000,
+        max_context_tokens=262_144,
+        max_priority=10,
+        weight=2.0,
+        limits=Limits(requests_per_minute=6_000, tokens_per_minute=10_000_000, concurrency=256),
+    ),
+    "enterprise": PlanLimits(max_chatbots=10_000, max_context_tokens=1_048_576, max_priority=10, weight=4.0),
 }
+LIMIT_NAMES = ("requests_per_minute", "tokens_per_minute", "concurrency")
+VISITOR_LIMIT_NAMES = ("visitor_requests_per_minute",)
+_LIMIT_AT_MOST = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +90,21 @@ def limits_of(plan: str) -> PlanLimits:
     limits = PLANS.get(plan)
     if limits is None:
         raise Unprocessable(f"no such plan; use one of {', '.join(PLANS)}", param="plan")
+    return limits
+
+
+def plan_of(name: str) -> PlanLimits:
+    """The limits of a stored tenant's plan; of `standard` where the stored one is not known any more."""
+    return PLANS.get(name) or PLANS["standard"]
+
+
+def check_limits(limits: Mapping[str, Any], *, names: tuple[str, ...] = LIMIT_NAMES) -> Mapping[str, Any]:
+    """Return rate limits if each is known and a whole number from 0 (none), else raise Unprocessable."""
+    for name, value in limits.items():
+        if name not in names:
+            raise Unprocessable(f"no such limit: {name!r}; there are {', '.join(names)}"[:300], param="limits")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LIMIT_AT_MOST:
+            raise Unprocessable(f"{name} is a whole number from 0 to {_LIMIT_AT_MOST:,}", param=f"limits.{name}")
     return limits
 
 

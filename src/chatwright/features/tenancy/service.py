@@ -33,6 +33,7 @@ class ChatbotDirectory:
         self._origins: dict[str, tuple[float, bool]] = {}
         self._widgets: dict[str, tuple[float, Chatbot | None]] = {}
         self._served: dict[tuple[str, str], tuple[float, bool]] = {}
+        self._ratings: dict[TenantId, tuple[float, tuple[str, bool]]] = {}
         self._changes = 0
         self._loading: dict[tuple[str, str], asyncio.Lock] = {}
 
@@ -83,6 +84,21 @@ class ChatbotDirectory:
                 self._served[key] = entry
         return entry[1]
 
+    async def rating(self, tenant_id: TenantId) -> tuple[str, bool]:
+        """The tenant's plan, and whether any of its chatbots has rate limits of its own. Raises NotFound."""
+        entry = self._ratings.get(tenant_id)
+        if entry is None or entry[0] <= self._clock():
+            changes = self._changes
+            async with self._db.operator() as db:
+                rating = await store.get_rating(db, tenant_id)
+            if rating is None:
+                raise NotFound("no such tenant")
+            entry = (self._clock() + self._ttl_s, rating)
+            if changes == self._changes:
+                _make_room(self._ratings, _CHATBOTS_AT_MOST)
+                self._ratings[tenant_id] = entry
+        return entry[1]
+
     async def origin_known(self, origin: str) -> bool:
         """Whether any chatbot allows the origin; for CORS, where the browser does not say which chatbot it wants."""
         entry = self._origins.get(origin)
@@ -105,6 +121,7 @@ class ChatbotDirectory:
         self._origins.clear()
         self._served.clear()
         self._widgets.clear()
+        self._ratings.pop(tenant_id, None)
 
     async def _load(self, key: tuple[str, str]) -> Chatbot | None:
         """Read one chatbot. When many ask at the moment an entry ends, one reads and the others wait for it."""

@@ -16,7 +16,16 @@ from chatwright.domain.chatbot import Chatbot, ProviderLink
 from chatwright.domain.errors import Conflict, NotFound, Unprocessable
 from chatwright.domain.ids import ChatbotId, KnowledgeBaseId, TenantId, is_id, new_id
 from chatwright.domain.scope import Scope
-from chatwright.features.tenancy.rules import ChatbotChanges, NewChatbot, check_slug, is_slug, normalize_origin
+from chatwright.features.tenancy.rules import (
+    LIMIT_NAMES,
+    VISITOR_LIMIT_NAMES,
+    ChatbotChanges,
+    NewChatbot,
+    check_limits,
+    check_slug,
+    is_slug,
+    normalize_origin,
+)
 
 EMBEDDER = "minilm-l6-v2-int8"
 EMBEDDER_DIMENSION = 384
@@ -25,7 +34,7 @@ _TENANT_COLUMNS = "id, name, plan, time_zone, weight, disabled_at, created_at"
 _CHATBOT_COLUMNS = """id, tenant_id, slug, name, widget_id, revision, providers, system_prompt, personality, temperature,
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
     allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, hedging, created_at,
-    updated_at"""
+    updated_at, (SELECT plan FROM tenants WHERE tenants.id = chatbots.tenant_id) AS plan"""
 # An empty knowledge base is known beforehand, so that no question is embedded for nothing. Under the tenants' role only:
 # the operators' has no right to read chunks.
 _OWN_COLUMNS = f"""{_CHATBOT_COLUMNS}, knowledge_enabled AND EXISTS (SELECT FROM chunks
@@ -104,6 +113,12 @@ SELECT {_CHATBOT_COLUMNS} FROM chatbots
 IS_SERVED = """
 SELECT EXISTS (SELECT FROM chatbots JOIN tenants ON tenants.id = chatbots.tenant_id
                 WHERE chatbots.tenant_id = $1 AND chatbots.id = $2 AND tenants.disabled_at IS NULL) AS served
+"""
+
+# Operators' role: what a tenant's messages may meet, before any of its chatbots is known.
+GET_RATING = """
+SELECT plan, EXISTS (SELECT FROM chatbots WHERE chatbots.tenant_id = tenants.id AND limits <> '{}') AS has_limits
+  FROM tenants WHERE id = $1
 """
 
 ORIGIN_KNOWN = "SELECT EXISTS (SELECT FROM chatbots WHERE $1 = ANY (allowed_origins)) AS known"
@@ -199,7 +214,7 @@ async def create_chatbot(db: Connection, scope: Scope, new: NewChatbot) -> Chatb
             new.guard_policy,
             new.animation_set,
             _origins(new.allowed_origins),
-            new.limits,
+            _limits(new.limits),
             new.greeting,
             list(new.suggested_questions),
             new.no_answer_text,
@@ -282,6 +297,12 @@ async def is_served(db: Connection, scope: Scope) -> bool:
     return bool(await db.fetchval(IS_SERVED, scope.tenant_id, scope.chatbot_id))
 
 
+async def get_rating(db: Connection, tenant_id: TenantId) -> tuple[str, bool] | None:
+    """A tenant's plan, and whether any chatbot of it has rate limits of its own (operators' role)."""
+    row = await db.fetchrow(GET_RATING, tenant_id)
+    return None if row is None else (row["plan"], row["has_limits"])
+
+
 async def origin_known(db: Connection, origin: str) -> bool:
     """Whether any chatbot at all allows this origin (operators' role); answers CORS preflights, which name nobody."""
     return bool(await db.fetchval(ORIGIN_KNOWN, origin))
@@ -300,7 +321,13 @@ def _column_value(name: str, value: Any) -> Any:
         return _links(value)
     if name == "allowed_origins":
         return _origins(value)
+    if name == "limits":
+        return _limits(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _limits(limits: Mapping[str, Any]) -> Mapping[str, Any]:
+    return check_limits(limits, names=(*LIMIT_NAMES, *VISITOR_LIMIT_NAMES))
 
 
 def _origins(origins: Sequence[str]) -> list[str]:
@@ -336,6 +363,7 @@ def _chatbot(row: Mapping[str, Any]) -> Chatbot:
         name=row["name"],
         widget_id=row["widget_id"],
         revision=row["revision"],
+        plan=row["plan"],
         providers=tuple(ProviderLink(**link) for link in row["providers"]),
         system_prompt=row["system_prompt"],
         personality=row["personality"],
