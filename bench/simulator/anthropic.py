@@ -132,7 +132,7 @@ class Anthropic:
         return b"request-id: req_sim_%d\r\n" % self.call.n + anthropic_headers(requests, tokens)
 
     def embeddings(self, asked: Asked) -> bytes:
-        raise ValueError("Anthropic has no embeddings: no path of it leads here")
+        raise ValueError(f"Anthropic has no embeddings, and no path leads here: {asked.model}")
 
     def _reason(self) -> str:
         return "tool_use" if self.behaviour.tool else _STOPS.get(self.behaviour.finish, self.behaviour.finish)
