@@ -15,25 +15,23 @@ from urllib.parse import quote
 import aiohttp
 from multidict import CIMultiDict
 
-from chatwright.adapters.providers.base import Embeddings, Reader, Unreadable
+from chatwright.adapters.providers.base import Embeddings, Reader
+from chatwright.adapters.providers.embeddings import embeddings_of
 from chatwright.adapters.providers.exchange import (
     Quirks,
     encode,
     failed_answer,
     keep,
-    malformed,
     read_refusal,
-    rest,
     stream_answer,
     texts_of,
     whole_answer,
 )
-from chatwright.adapters.providers.failures import read_failure
 from chatwright.adapters.providers.gemini_reading import GeminiReader, read_embeddings
 from chatwright.adapters.providers.gemini_request import NO_THINKING, chat_fields, quirk_of
 from chatwright.adapters.providers.google_tokens import GoogleTokens
 from chatwright.adapters.providers.http import HttpClients
-from chatwright.adapters.providers.transport import Target, endpoint, free, post, translated, usable_key
+from chatwright.adapters.providers.transport import Target, endpoint, post, translated, usable_key
 from chatwright.domain.errors import BadRequest, ProviderError
 from chatwright.domain.providers import Completion, Delta, Prompt, Route, Usage
 
@@ -127,19 +125,7 @@ class Gemini:
         self, route: Route, method: str, fields: dict[str, Any], texts: Sequence[str], *, deadline: float
     ) -> Embeddings:
         response = await self._post(route, method, fields, deadline)
-        if response.status >= 400:
-            raise failed_answer(await read_refusal(response, route), response, route, texts)
-        try:
-            data = await rest(response, route)
-        finally:
-            free(response)
-        try:
-            return read_embeddings(data, len(texts))
-        except Unreadable as error:
-            failure = read_failure(data)
-            if failure.message or failure.codes:
-                raise failed_answer(failure, response, route, texts) from error
-            raise malformed(route, str(error)) from error
+        return await embeddings_of(response, route, texts, read_embeddings)
 
     async def _ask(
         self, route: Route, prompt: Prompt, method: str, deadline: float

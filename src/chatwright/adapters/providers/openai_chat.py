@@ -15,26 +15,25 @@ from typing import Any
 import aiohttp
 from multidict import CIMultiDict
 
-from chatwright.adapters.providers.base import Embeddings, Reader, Unreadable
+from chatwright.adapters.providers.base import Embeddings, Reader
+from chatwright.adapters.providers.embeddings import embeddings_of
 from chatwright.adapters.providers.exchange import (
     Quirks,
     encode,
     failed_answer,
     keep,
-    malformed,
     read_refusal,
-    rest,
     stream_answer,
     texts_of,
     whole_answer,
 )
-from chatwright.adapters.providers.failures import Failure, read_failure
+from chatwright.adapters.providers.failures import Failure
 from chatwright.adapters.providers.http import HttpClients
 from chatwright.adapters.providers.openai_embeddings import read_embeddings
 from chatwright.adapters.providers.openai_reading import ChatReader
 from chatwright.adapters.providers.responses import PATH, response_fields
 from chatwright.adapters.providers.responses_reading import ResponsesReader
-from chatwright.adapters.providers.transport import Target, endpoint, free, post, usable_key
+from chatwright.adapters.providers.transport import Target, endpoint, post, usable_key
 from chatwright.domain.providers import Completion, Delta, Prompt, Route, Turn
 
 MAX_RESENDS = 3
@@ -91,19 +90,7 @@ class OpenAiChat:
         deadline = asyncio.get_running_loop().time() + route.first_byte_timeout_s
         body = encode({"model": route.model, "input": list(texts)})
         response = await post(self._clients, route, self._target(route, "/embeddings"), body, deadline=deadline)
-        if response.status >= 400:
-            raise failed_answer(await read_refusal(response, route), response, route, texts)
-        try:
-            data = await rest(response, route)
-        finally:
-            free(response)
-        try:
-            return read_embeddings(data, len(texts))
-        except Unreadable as error:
-            failure = read_failure(data)
-            if failure.message or failure.codes:
-                raise failed_answer(failure, response, route, texts) from error
-            raise malformed(route, str(error)) from error
+        return await embeddings_of(response, route, texts, read_embeddings)
 
     async def _ask(
         self, route: Route, prompt: Prompt, deadline: float, *, stream: bool

@@ -17,7 +17,7 @@ from chatwright.features.budgets.reports import (
     usage_rows,
 )
 from chatwright.features.budgets.rules import Action, PeriodKind, ScopeKind
-from chatwright.features.budgets.store import abandon_open_calls, count_calls
+from chatwright.features.budgets.store import abandon_open_calls
 
 __all__ = [
     "GROUPS",
@@ -38,7 +38,6 @@ __all__ = [
     "abandon_open_calls",
     "chatbot_slugs",
     "columns_of",
-    "count_calls",
     "delete_budget",
     "ledger_span",
     "list_budgets",

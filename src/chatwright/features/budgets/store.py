@@ -1,8 +1,6 @@
 """SQL of the ledger. Opening and closing run under the operators' role, grouped over tenants in one statement."""
 
 from chatwright.adapters.postgres.pool import Connection
-from chatwright.domain.ids import MessageId
-from chatwright.domain.scope import Scope
 
 # Operators: one row and one reservation per call that is about to be made, many calls in one commit. A row comes back for
 # each call that was not opened.
@@ -25,15 +23,6 @@ SELECT b.id, b.period, t.time_zone,
   FROM budgets b JOIN tenants t ON t.id = b.tenant_id
  WHERE b.id = ANY ($1::uuid[]) ORDER BY b.tenant_id, b.id
 """
-
-COUNT_CALLS = """
-SELECT count(*) FROM calls WHERE tenant_id = $1 AND message_id = $2 AND kind = 'call' AND provider <> 'extractive'
-"""
-
-
-async def count_calls(db: Connection, scope: Scope, message_id: MessageId) -> int:
-    """Provider calls made so far for one message, over all attempts."""
-    return int(await db.fetchval(COUNT_CALLS, scope.tenant_id, message_id))
 
 
 async def abandon_open_calls(db: Connection, *, older_than_s: float) -> int:

@@ -62,10 +62,6 @@ def is_key(text: str) -> bool:
     return text.startswith(("cw_sk_", "cw_admin_")) and len(text) <= 128
 
 
-def is_visitor_token(text: str) -> bool:
-    return text.startswith(_TOKEN_START)
-
-
 def new_widget_id() -> str:
     """A publishable id: no secret, but not to be guessed by counting either."""
     return "cw_pub_" + secrets.token_urlsafe(18)

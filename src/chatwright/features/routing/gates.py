@@ -200,17 +200,22 @@ class Gates:
             timer.cancel()
             gate.wakers.discard(waker)
 
-    def states(self) -> list[GateState]:
-        """Every gate that is in use here, and those that are shut elsewhere, for health and metrics."""
+    def states(self, wanted: Callable[[str], bool] = lambda _: True) -> list[GateState]:
+        """The gates in use here, and those that are shut elsewhere, whose name is `wanted`: for health and metrics.
+
+        Of a gate that is shut elsewhere the name holds provider and owner only.
+        """
         now, unix = self._clock(), time.time()
         elsewhere: list[GateState] = []
         for opening, until_s in self._registry.unseen():
             provider, owner = provider_and_owner(opening.digest)
+            if not wanted(name := f"{provider}|{owner}|"):
+                continue
             breaker = Breaker(now)
             breaker.open(now, opening.cause, until_s - now, opening.level)
             elsewhere.append(
                 GateState(
-                    gate=f"{provider}|{owner}|",
+                    gate=name,
                     provider=provider,
                     state=breaker.state(now),
                     since=unix,
@@ -236,6 +241,7 @@ class Gates:
                 ),
             )
             for gate in self._gates.values()
+            if wanted(gate.name)
         ]
 
     def _make(self, target: Target) -> Gate:
