@@ -15,8 +15,9 @@ PYTHON ?=
 BIN := .venv/bin
 RUN := $(BIN)/python -m
 ARGS ?=
+DATA ?= ../shared/data
 
-.PHONY: help install up test check quick bench drill fmt lock clean
+.PHONY: help install up test check quick bench drill quality fmt lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -46,6 +47,9 @@ bench: .venv/.dev ## the benchmark suite: a table, and JSON under bench/results
 
 drill: .venv/.dev ## seeded fault runs: kill, stop and wipe the parts, then count what was lost
 	@exec $(RUN) bench.drill $(ARGS)
+
+quality: .venv/.dev ## measure retrieval and answers on the evaluation data (DATA=folder) into docs/reference/quality.md
+	@exec $(RUN) bench.quality $(DATA) $(ARGS)
 
 fmt: .venv/.dev ## format, and mend what the linter can mend
 	@$(RUN) ruff check --fix-only --quiet .

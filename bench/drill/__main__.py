@@ -1,4 +1,4 @@
-"""`python -m bench.drill`: several seeds of faults under load, the measured scenarios, then the provider drill.
+"""`python -m bench.drill`: several seeds of faults under load, the measured scenarios, the provider and the money drill.
 
 Exit code 1 if a rule broke.
 """
@@ -23,6 +23,10 @@ from rich.table import Table
 from bench.drill.checks import run_checks
 from bench.drill.evidence import Violation
 from bench.drill.measured import Check
+from bench.drill.money.evidence import Part
+from bench.drill.money.report import show as show_money
+from bench.drill.money.report import to_json as money_to_json
+from bench.drill.money.run import CALLS, PENNIES, SCENARIOS, MoneyResult, run_money_drill, seeds_in
 from bench.drill.providers.report import show as show_providers
 from bench.drill.providers.report import show_checks
 from bench.drill.providers.report import to_json as providers_to_json
@@ -116,6 +120,19 @@ async def providers_or_why(*, seed: int, seconds: float, teller: Teller) -> Prov
         return ProviderResult(violations=[broken], checks=[], phases=[], took_s=time.monotonic() - began_s)
 
 
+async def money_or_why(*, seeds: list[int], teller: Teller) -> MoneyResult:
+    """The money drill; if it breaks, that is its finding."""
+    began_s = time.monotonic()
+    try:
+        return await run_money_drill(
+            seeds=seeds, calls=CALLS, pennies=PENNIES, only=SCENARIOS, tell=lambda words: teller.tell("money", words)
+        )
+    except Exception as error:
+        broken = Violation(rule="the money drill could not be judged", count=1, examples=[repr(error)[:1_500]])
+        part = Part(name="money", seed=0, violations=[broken])
+        return MoneyResult(parts=[part], took_s=time.monotonic() - began_s)
+
+
 def show(console: Console, results: list[SeedResult], checks: list[Check]) -> None:
     if results:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -170,6 +187,10 @@ def main() -> int:
     parser.add_argument(
         "--provider-seconds", type=float, default=60.0, help="length of a phase of the provider drill (default 60)"
     )
+    parser.add_argument("--no-money", action="store_true", help="leave the money drill out")
+    parser.add_argument(
+        "--money-seeds", type=seeds_in, default=seeds_in("1-5"), help="seeds of the money drill (default 1-5)"
+    )
     parser.add_argument("--json", type=Path, default=None, help="write the findings there")
     arguments = parser.parse_args()
     console = Console(highlight=False)
@@ -186,6 +207,9 @@ def main() -> int:
                 providers = asyncio.run(
                     providers_or_why(seed=arguments.first_seed, seconds=arguments.provider_seconds, teller=teller)
                 )
+            money = None
+            if not arguments.no_money:
+                money = asyncio.run(money_or_why(seeds=arguments.money_seeds, teller=teller))
     except KeyboardInterrupt:
         return 130
     show(console, results, checks)
@@ -193,6 +217,9 @@ def main() -> int:
     if providers is not None:
         show_providers(console, providers)
         held = held and providers.held
+    if money is not None:
+        show_money(console, money)
+        held = held and money.held
     if arguments.json is not None:
         report: dict[str, Any] = {
             "held": held,
@@ -207,6 +234,7 @@ def main() -> int:
                 for check in checks
             ],
             "providers": None if providers is None else providers_to_json(providers),
+            "money": None if money is None else money_to_json(money),
         }
         arguments.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
     console.print("[green]every rule held[/green]" if held else "[red]a rule broke[/red]")

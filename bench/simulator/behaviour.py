@@ -66,6 +66,9 @@ class Behaviour:
     """The answer is the last user message, without its directives."""
     reply: str = ""
     """The answer's text."""
+    obey: bool = False
+    """Do what any text of the prompt asks for: say all of it, pictures, links and system prompt included, with the visitor's
+    words wherever it says `{visitor}`. What was received is kept in `Simulator.obeyed`."""
     tag: str = ""
     """Written before every word of the answer: tells which of several simulators said it."""
     finish: str = "stop"
@@ -79,6 +82,8 @@ class Behaviour:
     block: str = ""
     """Refuse the prompt for its content: Google's promptFeedback with this blockReason, Anthropic's stop reason
     `refusal` with no text, OpenAI's 400 `content_filter`."""
+    tokenized: bool = False
+    """Count tokens as OpenAI does, prompt and answer; otherwise a quarter of the prompt's characters, and one a chunk."""
     input_tokens: int = -1
     """Reported prompt tokens, cached ones included; -1: a quarter of the prompt's characters."""
     output_tokens: int = -1

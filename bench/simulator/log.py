@@ -38,7 +38,38 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
     """The visible text that was written."""
     took_ms: float = 0.0
     input_tokens: int = 0
+    """Reported, or to be reported had it ended well; cached and cache-written ones included."""
     output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    pieces: int = 0
+    """Content chunks that the whole answer has."""
+    answers: bool = False
+    """It is a good answer, not an error: it costs something."""
+    begun: bool = False
+    """Something of the answer was written: of a stream the headers and all that comes before the text."""
+    billed_input_tokens: int = 0
+    billed_output_tokens: int = 0
+    """What the provider charges for, known once the call has ended: `bill` says how."""
+
+
+def bill(call: Call) -> tuple[int, int]:
+    """(input tokens, output tokens) that an ended call is charged.
+
+    A complete answer: what it reports. An error, or a connection closed without a byte of an answer: nothing. A stream
+    that broke off: the prompt, and the share of the output that had been written, whole tokens; it is noticed at once
+    that nobody listens. An answer in one piece: all of it, because it is written before anybody can be found gone.
+    """
+    if not call.answers or (call.ended in ("refused", "reset") and not call.begun):
+        return 0, 0
+    if call.ended == "complete" or not call.stream:
+        return call.input_tokens, call.output_tokens
+    if not call.begun:
+        return call.input_tokens, 0
+    visible = max(0, call.output_tokens - call.reasoning_tokens)
+    said = -(-visible * min(call.chunks_sent, call.pieces) // call.pieces) if call.pieces else visible
+    return call.input_tokens, min(call.output_tokens, call.reasoning_tokens + said)
 
 
 _encoder = msgspec.json.Encoder()
@@ -84,6 +115,7 @@ class CallLog:
         if call.ended:
             return
         call.ended = how
+        call.billed_input_tokens, call.billed_output_tokens = bill(call)
         call.took_ms = (time.monotonic_ns() - call.at_mono_ns) / 1e6
         self.open_now -= 1
         self.ends[how] = self.ends.get(how, 0) + 1

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.counting import count_text
 from bench.simulator.dialects import DEFAULT_REPLY, Dialect, Failed, Fault, encode, fault_of, pieces_of, tagged
 from bench.simulator.limits import Standing
 from bench.simulator.log import Call
@@ -133,9 +134,8 @@ def _fill(answer: Answer, asked: Asked) -> None:
     else:
         answer.pieces = _DEFAULT_PIECES
     answer.text = "".join(answer.pieces)
-    call.output_tokens = (
-        behaviour.output_tokens if behaviour.output_tokens >= 0 else len(answer.pieces) + behaviour.reasoning_tokens
-    )
+    said = count_text(answer.text) if behaviour.tokenized else len(answer.pieces)
+    call.output_tokens = behaviour.output_tokens if behaviour.output_tokens >= 0 else said + behaviour.reasoning_tokens
     if call.stream:
         answer.streamed = True
         answer.opening = dialect.opening()
@@ -215,6 +215,7 @@ async def _whole(transport: asyncio.Transport, writable: asyncio.Event, answer: 
     if not answer.plain:
         transport.write(_head(answer) + answer.body)
         return "error"
+    call.begun = True
     if behaviour.stall >= 0:
         await asyncio.Event().wait()
     if behaviour.garble >= 0:
@@ -262,6 +263,7 @@ async def _stream(transport: asyncio.Transport, writable: asyncio.Event, answer:
     transport.write(_head(answer))
     if behaviour.ttft:
         await asyncio.sleep(behaviour.ttft / 1000)
+    call.begun = True
     for event in answer.opening:
         await send(event)
     due = time.monotonic()

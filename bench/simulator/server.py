@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -19,11 +20,13 @@ from urllib.parse import parse_qs, parse_qsl
 import msgspec
 
 from bench.simulator.behaviour import Behaviour, UnknownVerb, layered, typed, with_fault, without_directives
+from bench.simulator.counting import count_prompt
 from bench.simulator.dialects import CREATED, Dialect, Fault, encode
 from bench.simulator.google import Gemini, claims, token_body
 from bench.simulator.head import Head
 from bench.simulator.limits import Limits, Standing
 from bench.simulator.log import Call, CallLog
+from bench.simulator.obedience import obedient
 from bench.simulator.paths import Where, find, read
 from bench.simulator.player import Answer, plan, write_at_once, write_slowly
 from bench.simulator.requests import Asked, Unfit
@@ -59,6 +62,8 @@ class Simulator:
         """Access tokens that `/token` gave out, with their ends on `time.monotonic`."""
         self.token_requests: list[dict[str, Any]] = []
         """What each asked for: the claims of its assertion, or its form fields."""
+        self.obeyed: deque[bytes] = deque(maxlen=1_000)
+        """The bodies of calls that were answered with `obey`, oldest first."""
         self.port = 0
         self.host = "127.0.0.1"
         self._server: asyncio.Server | None = None
@@ -111,6 +116,7 @@ class Simulator:
         """Forget the calls and go back to the defaults of the start."""
         self.log.reset()
         self.seen.clear()
+        self.obeyed.clear()
         self.limits.clear()
         self.token_requests.clear()
         self.defaults = self.initial
@@ -280,7 +286,13 @@ class _Connection(asyncio.Protocol):
         except (UnknownVerb, ValueError) as error:
             self._end_with_error(where.dialect, call, f"simulator: {error}")
             return
-        call.input_tokens = behaviour.input_tokens if behaviour.input_tokens >= 0 else max(1, asked.characters // 4)
+        if behaviour.input_tokens >= 0:
+            call.input_tokens = behaviour.input_tokens
+        else:
+            call.input_tokens = count_prompt(body) if behaviour.tokenized else max(1, asked.characters // 4)
+        if behaviour.obey and where.kind == "chat":
+            self.simulator.obeyed.append(body)
+            behaviour = replace(behaviour, reply=obedient(body, asked.last))
         refusal, requests_left, tokens_left = self._admit(where.dialect, call, behaviour, head)
         answer = plan(
             where.dialect(call, behaviour),
@@ -292,6 +304,10 @@ class _Connection(asyncio.Protocol):
             requests=requests_left,
             tokens=tokens_left,
         )
+        call.answers = answer.plain and where.kind != "count"
+        call.pieces = len(answer.pieces)
+        call.cached_tokens, call.cache_write_tokens = behaviour.cached_tokens, behaviour.cache_write_tokens
+        call.reasoning_tokens = behaviour.reasoning_tokens
         if behaviour.tpm and answer.plain:
             self.simulator.limits.spend(head.key(), call.output_tokens)
         self._give(answer)

@@ -32,6 +32,14 @@ PATHS = [
     ("POST", "/api/v1/knowledge-bases/{}/documents"),
     ("GET", "/api/v1/knowledge-bases/{}/documents/{}"),
     ("DELETE", "/api/v1/knowledge-bases/{}/documents/{}"),
+    ("GET", "/api/v1/knowledge-bases/{}/documents/{}/chunks"),
+    ("POST", "/api/v1/knowledge-bases/{}/documents/{}/reindex"),
+    ("PATCH", "/api/v1/knowledge-bases/{}"),
+    ("DELETE", "/api/v1/knowledge-bases/{}"),
+    ("GET", "/api/v1/knowledge-bases/{}/crawls"),
+    ("GET", "/api/v1/knowledge-bases/{}/crawls/{}"),
+    ("GET", "/api/v1/knowledge-bases/{}/crawls/{}/pages"),
+    ("DELETE", "/api/v1/knowledge-bases/{}/crawls/{}"),
     ("GET", "/api/v1/knowledge-bases/{}/search?q=x"),
     ("GET", "/api/v1/jobs/{}"),
     ("GET", "/api/v1/dead-letters/{}"),
@@ -42,6 +50,7 @@ PATHS = [
 BODIES = {
     "/api/v1/conversations/{}/messages": {"text": "x"},
     "/api/v1/knowledge-bases/{}/documents": {"title": "t", "text": "x"},
+    "/api/v1/knowledge-bases/{}": {"name": "x"},
 }
 NAMES = [
     UNKNOWN,

@@ -175,9 +175,23 @@ def test_another_tenants_budgets_do_not_exist(live: "Live", tenant: Tenant) -> N
 def test_operators_act_for_a_tenant(live: "Live", tenant: Tenant) -> None:
     body = {"scope": "tenant", "period": "day", "limit_usd": "1"}
     assert live.http("PUT", PATH, body, key="admin").status == 403
-    made = live.http("PUT", PATH, body, key="admin", headers={"x-chatwright-tenant": tenant.id})
-    assert made.json["tenant_id"] == tenant.id
+    acting = {"x-chatwright-tenant": tenant.id}
+    made = live.http("PUT", PATH, body, key="admin", headers=acting)
+    assert (made.json["tenant_id"], made.json["set_by"]) == (tenant.id, "operator")
     assert [one["id"] for one in tenant.budgets()] == [made.json["id"]]
+    refused = tenant.http("DELETE", f"{PATH}/{made.json['id']}")
+    assert (refused.status, refused.json["error"]["code"]) == (403, "forbidden")
+    assert "only an operator" in refused.json["error"]["message"]
+    assert tenant.put(period="day", set_by="operator").status == 403
+    own = tenant.put(period="day", limit_usd="7").json
+    assert (own["set_by"], own["limit_usd"]) == ("tenant", "7.00")
+    assert [one["limit_usd"] for one in tenant.budgets()] == ["1.00", "7.00"], "both hold"
+    # An operator may change and remove the tenant's own, too.
+    changed = live.http("PUT", PATH, {**body, "limit_usd": "3", "set_by": "tenant"}, key="admin", headers=acting).json
+    assert (changed["id"], changed["limit_usd"]) == (own["id"], "3.00")
+    for one in (own, made.json):
+        assert live.http("DELETE", f"{PATH}/{one['id']}", key="admin", headers=acting).status == 200
+    assert tenant.budgets() == []
 
 
 def test_a_long_list_comes_in_pages(tenant: Tenant) -> None:
@@ -214,6 +228,11 @@ def test_without_room_no_provider_is_called(live: "Live", tenant: Tenant) -> Non
     tenant.put(limit_usd="0")
     refused = tenant.ask()
     assert (refused.status, refused.json["error"]["code"]) == (402, "budget_exceeded")
+    (budget,) = tenant.budgets()
+    said = refused.json["error"]["message"]
+    assert f"the tenant's monthly budget of 0.00 USD ({budget['id']})" in said
+    assert f"raise its limit, or wait for its next period, from {budget['ends_at']} on" in said
+    assert 0 < int(refused.headers["retry-after"]) <= 32 * 86_400
     assert tenant.http("GET", "/api/v1/calls").json["items"] == []
     tenant.put(limit_usd="5")
     until = time.monotonic() + 5
@@ -292,6 +311,33 @@ def test_budgets_on_the_command_line(tenant: Tenant) -> None:
     assert (asked.returncode, "--yes" in asked.stderr) == (2, True)
     assert tenant.cli("remove", budget["id"], "--yes").returncode == 0
     assert len(tenant.budgets()) == 1
+
+
+def test_operators_set_budgets_on_the_command_line(tenant: Tenant) -> None:
+    as_operator = ("--data-dir", str(tenant.live.data_dir), "--tenant", tenant.id)
+    made = e2e.chatwright("budget", "set", "100", *as_operator, "--json")
+    assert made.returncode == 0, made.stderr
+    budget = json.loads(made.stdout)
+    assert budget["set_by"] == "operator"
+    assert ", set by the operator    " in tenant.cli("list").stdout
+    refused = tenant.cli("remove", budget["id"], "--yes")
+    assert (refused.returncode, "only an operator" in refused.stderr) == (1, True)
+    assert e2e.chatwright("budget", "remove", budget["id"], "--yes", *as_operator).returncode == 0
+    assert tenant.budgets() == []
+
+
+def test_a_visitor_named_to_v1_has_a_budget_and_a_ledger_row(tenant: Tenant) -> None:
+    tenant.put(scope="visitor", scope_id="ada", limit_usd="0")
+    for field in ("user", "safety_identifier"):
+        body = {"model": tenant.slug, "messages": [{"role": "user", "content": "Hello"}]}
+        assert tenant.http("POST", "/v1/chat/completions", {**body, field: "ada"}).status == 402
+        assert tenant.http("POST", "/v1/chat/completions", {**body, field: "bob"}, timeout_s=60).status == 200
+    for wrong, status in (("a\x00b", 400), ("x" * 201, 422)):
+        reply = tenant.http("POST", "/v1/chat/completions", {**body, "user": wrong})
+        assert (reply.status, reply.json["error"]["param"]) == (status, "user")
+    tenant.settled()
+    rows = tenant.http("GET", "/api/v1/usage?group_by=visitor").json["rows"]
+    assert [(row["visitor"], row["calls"]) for row in rows] == [("bob", 2)]
 
 
 def test_wrong_calls_of_the_command_line(tenant: Tenant) -> None:

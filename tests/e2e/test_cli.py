@@ -179,11 +179,12 @@ def test_a_file_that_cannot_be_read_fails_alone(live: "Live", tmp_path: Path) ->
     where = ("--data-dir", str(live.data_dir))
     as_json("chatbot", "create", "mixed", *where)
     (tmp_path / "good.txt").write_text("Good words about good bread.")
-    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.7\nnothing of a PDF")
     done = run("kb", "add", "mixed", str(tmp_path), "--json", *where)
     assert done.returncode == 1
-    assert "bad.txt" in done.stdout
-    assert len(as_json("kb", "list", "mixed", *where)) == 1
+    assert "bad.pdf" in done.stdout
+    states = {entry["title"]: entry["state"] for entry in as_json("kb", "list", "mixed", *where)}
+    assert states == {"good": "indexed", "bad.pdf": "failed"}
 
 
 def test_chat_streams_to_the_terminal(live: "Live") -> None:

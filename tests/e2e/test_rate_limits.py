@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+import math
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import openai
 import pytest
 import websockets
 from openai import OpenAI
 
 from chatwright.adapters.providers.rate_headers import reset_s
+from tests.e2e import conftest as e2e
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Live
@@ -135,6 +138,84 @@ def test_a_key_with_limits_of_its_own(live: "Live") -> None:
     client(live).chat.completions.create(model=model, messages=ask())
     rotated = live.http("POST", f"/api/v1/keys/{made.json['id']}/rotate", {})
     assert rotated.json["limits"] == {"requests_per_minute": 2}
+
+
+def test_a_key_with_limits_from_the_command_line(live: "Live") -> None:
+    at = ("--data-dir", str(live.data_dir))
+    made = e2e.chatwright(
+        "key", "create", "--name", "cli", "--limits", "requests_per_minute=2, concurrency=1", *at, "--json"
+    )
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["limits"] == {"requests_per_minute": 2, "concurrency": 1}
+    assert "concurrency=1,requests_per_minute=2" in e2e.chatwright("key", "list", *at).stdout
+    for wrong, code in (("requests_per_minute", 2), ("requests_per_minute=-1", 2), ("wishes=3", 1)):
+        assert e2e.chatwright("key", "create", "--limits", wrong, *at).returncode == code
+
+
+def test_a_burst_gets_the_limit_and_what_comes_back_meanwhile(live: "Live") -> None:
+    """2,000 requests from many connections, through HTTP, to answers that need no provider."""
+    slug, minute = f"rl-{uuid.uuid4().hex[:10]}", 300
+    body = {"name": slug, "slug": slug, "providers": [{"provider": "extractive", "model": "extractive"}]}
+    made = live.http("POST", "/api/v1/chatbots", {**body, "limits": {"requests_per_minute": minute}})
+    assert made.status == 201, made.body
+    request = {"model": slug, "messages": ask()}
+    waits: list[float] = []
+
+    async def burst() -> tuple[list[int], float]:
+        connector = aiohttp.TCPConnector(limit=64)
+        headers = {"authorization": f"Bearer {live.tenant_key}"}
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+
+            async def one() -> int:
+                async with session.post(f"{live.base_url}/v1/chat/completions", json=request) as reply:
+                    await reply.read()
+                    if reply.status == 429:
+                        waits.append(float(reply.headers["retry-after"]))
+                    return reply.status
+
+            began = time.monotonic()
+            statuses = await asyncio.gather(*(one() for _ in range(2_000)))
+            return statuses, time.monotonic() - began
+
+    statuses, took_s = asyncio.run(burst())
+    let_in = statuses.count(200)
+    assert let_in + statuses.count(429) == 2_000
+    assert minute <= let_in <= minute + math.ceil(minute * took_s / 60)
+    assert max(waits) == 1
+
+
+def test_a_message_sent_again_at_the_limit_gets_its_receipt_on_both_transports(live: "Live") -> None:
+    model = model_of(live, requests_per_minute=1)
+    made = live.http("POST", "/api/v1/conversations", {"chatbot": model})
+    path = f"/api/v1/conversations/{made.json['id']}/messages"
+    message = {"text": "One", "client_message_id": "one"}
+    first = live.http("POST", path, message)
+    assert first.status == 202
+    assert live.http("POST", path, {"text": "Two"}).status == 429
+    again = live.http("POST", path, message)
+    assert (again.status, again.json["message_id"]) == (202, first.json["message_id"])
+    by_header = live.http("POST", path, {"text": "One"}, headers={"idempotency-key": "one"})
+    assert (by_header.status, by_header.json["message_id"]) == (202, first.json["message_id"])
+    waited = live.http("POST", f"{path}?wait=true", message, timeout_s=60)
+    assert (waited.status, waited.json["answer"]["text"]) == (200, "Yes")
+
+    async def talk() -> dict[str, Any]:
+        url = live.base_url.replace("http", "ws", 1) + "/api/v1/ws"
+        async with asyncio.timeout(30), websockets.connect(url) as socket:
+            await socket.send(json.dumps({"type": "auth", "token": live.tenant_key}))
+            frame = {"type": "message", "conversation_id": made.json["id"], **message}
+            await socket.send(json.dumps(frame))
+            while True:
+                found = json.loads(await socket.recv())
+                if found["type"] in ("message_accepted", "error") and found.get("client_message_id") == "one":
+                    return found
+
+    receipt = asyncio.run(talk())
+    assert (receipt["type"], receipt["message_id"], receipt["replayed"]) == (
+        "message_accepted",
+        first.json["message_id"],
+        True,
+    )
 
 
 def test_limits_that_there_are_not_are_refused(live: "Live") -> None:

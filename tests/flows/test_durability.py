@@ -35,11 +35,12 @@ from chatwright.features.budgets import CallEnd, CallStart
 from chatwright.pipeline import inline, manage, sweep
 from chatwright.pipeline.accept import cancel
 from chatwright.pipeline.answer import answer
+from chatwright.pipeline.documents import submit_text
 from chatwright.pipeline.ending import announce_again
 from chatwright.pipeline.enqueue import enqueue, queue_id
 from chatwright.pipeline.perform import perform, settle_failure
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.submit import add_document, replay_dead_letter, submit_job
+from chatwright.pipeline.submit import replay_dead_letter, submit_job
 from chatwright.pipeline.wait import wait_for_answer
 from tests.flows.conftest import OpenApp, Shop, running_worker
 from tests.flows.test_chat_pipeline import rows, say
@@ -600,7 +601,7 @@ async def test_a_job_that_takes_longer_than_its_queue_allows_comes_to_an_end(
 ) -> None:
     monkeypatch.setitem(QUEUES, QueueName.BATCH, replace(QUEUES[QueueName.BATCH], timeout_s=1.0, attempts=1))
     assert shop.chatbot.knowledge_base_id is not None
-    await add_document(
+    await submit_text(
         app,
         shop.scope,
         KnowledgeBaseId(shop.chatbot.knowledge_base_id),

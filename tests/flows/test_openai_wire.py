@@ -20,19 +20,16 @@ from bench.simulator.replay import Replay, run_replay
 from chatwright.adapters.providers.address_guard import AddressGuard
 from chatwright.adapters.providers.base import join, join_tool_calls
 from chatwright.adapters.providers.failures import failed, failure_of, read_failure, retry_after_s, scrubbed
-from chatwright.adapters.providers.http import HttpClients, fetch_guarded, open_http
+from chatwright.adapters.providers.http import open_http
 from chatwright.adapters.providers.openai_chat import OpenAiChat
 from chatwright.adapters.providers.openai_reading import ChatReader
 from chatwright.domain.errors import (
     AuthenticationError,
-    BadRequest,
     ContentFilterError,
     ContextLengthError,
     CutStream,
-    PayloadTooLarge,
     ProviderError,
     RateLimitError,
-    Unprocessable,
 )
 from chatwright.domain.providers import Delta, Finish, Prompt, Route, StatedLimits, Turn, Usage, Window
 
@@ -857,41 +854,6 @@ def test_a_tenants_address_is_called_only_if_it_is_public_or_listed() -> None:
                 async with open_http(guard=AddressGuard([allowed], lookup=lookup)) as clients:
                     assert (await OpenAiChat(clients).complete(route, ask())).finish is Finish.STOP
                     assert join(await read(OpenAiChat(clients), route, ask())).finish is Finish.STOP
-
-    asyncio.run(check())
-
-
-async def fetched(clients: HttpClients, url: str, **fields: Any) -> bytes:
-    return (await fetch_guarded(clients, url, **fields)).body
-
-
-def test_a_document_is_fetched_through_checked_redirects_only() -> None:
-    async def check() -> None:
-        async with run_replay(b"secret", headers={"content-type": "text/plain"}) as inside, run_replay() as outside:
-            async with open_http(allowed=[f"127.0.0.1:{outside.port}"]) as clients:
-                url = f"http://127.0.0.1:{outside.port}/doc"
-                outside.status, outside.pieces = 200, [b"abc", b"def"]
-                assert await fetched(clients, url) == b"abcdef"
-                with pytest.raises(PayloadTooLarge):
-                    await fetched(clients, url, max_bytes=5)
-                outside.status, outside.headers = 302, {"location": f"http://127.0.0.1:{inside.port}/"}
-                with pytest.raises(BadRequest, match="CHATWRIGHT_ALLOWED_ADDRESSES"):
-                    await fetched(clients, url)
-                outside.headers = {"location": "file:///etc/passwd"}
-                with pytest.raises(BadRequest):
-                    await fetched(clients, url)
-                outside.requests.clear()
-                outside.headers = {"location": "/again"}
-                with pytest.raises(Unprocessable, match="redirects"):
-                    await fetched(clients, url)
-                assert len(outside.requests) == 6
-                outside.status = 404
-                with pytest.raises(Unprocessable, match="404"):
-                    await fetched(clients, url)
-                outside.status, outside.hang = 200, True
-                with pytest.raises(Unprocessable, match="within"):
-                    await fetched(clients, url, timeout_s=0.2)
-            assert inside.requests == []
 
     asyncio.run(check())
 

@@ -12,8 +12,8 @@ from chatwright.entrypoints.worker import Worker
 from chatwright.features import knowledge
 from chatwright.pipeline import demo, manage, presence
 from chatwright.pipeline.demo import DemoDocument
+from chatwright.pipeline.documents import submit_text
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.submit import add_document
 
 PAGES = (
     DemoDocument(title="Bread", text="# Bread\n\nThe bread is baked at four in the morning.", url="/guide/bread"),
@@ -115,7 +115,7 @@ async def test_seeding_again_changes_nothing_but_what_changed(app: Services) -> 
     chatbot = await app.chatbots.get(scope, demo.SLUG)
     assert chatbot.knowledge_base_id is not None
     base = chatbot.knowledge_base_id
-    await add_document(app, scope, base, title="Bread", text="Mine.", url=None, media_type="text/plain")
+    await submit_text(app, scope, base, title="Bread", text="Mine.", url=None, media_type="text/plain")
     await seed(app, first.tenant_key, PAGES[:1])
     assert sorted(await urls(app)) == ["", "/guide/bread"], "the owner's page stays, ours that is gone goes"
 

@@ -19,7 +19,7 @@ from chatwright.adapters.valkey import StreamLog, open_channel, open_link
 from chatwright.domain.errors import ProviderError
 from chatwright.domain.ids import CallId, new_id
 from chatwright.domain.providers import Prompt, Route, Turn, Usage
-from chatwright.features.routing import Gates, ProviderRun, State, Target
+from chatwright.features.routing import Gates, ProviderRun, State, Target, Trace
 
 
 class Journal:
@@ -34,7 +34,13 @@ class Journal:
         return CallId(new_id())
 
     def close(
-        self, call_id: CallId, route: Route, state: str, usage: Usage | None, error: ProviderError | None
+        self,
+        call_id: CallId,
+        route: Route,
+        state: str,
+        usage: Usage | None,
+        error: ProviderError | None,
+        trace: Trace | None = None,
     ) -> None:
         self.states[state] += 1
 

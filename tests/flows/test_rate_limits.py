@@ -9,7 +9,7 @@ import pytest
 
 from bench.simulator import Simulator
 from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.errors import BadRequest, ProviderError, RateLimited
+from chatwright.domain.errors import BadRequest, Conflict, PayloadTooLarge, ProviderError, RateLimited
 from chatwright.domain.ids import ApiKeyId, JobId, new_id
 from chatwright.domain.jobs import JobType
 from chatwright.domain.limits import LimitedKey, Limits
@@ -19,6 +19,7 @@ from chatwright.features import jobs
 from chatwright.features.limits import Rule
 from chatwright.pipeline import inline, manage
 from chatwright.pipeline.accept import accept, cancel, start_conversation
+from chatwright.pipeline.embedding import LOCAL_EMBEDDER, embed_texts
 from chatwright.pipeline.inline import InlineRequest
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.submit import submit_job
@@ -137,13 +138,14 @@ async def test_inline_answers_give_back_what_they_held_at_every_ending(app: Serv
     answer = await inline.complete(app, question(chatbot, "[[sim:reply=Yes.]]"))
     assert answer.standing is not None
     assert answer.standing.tokens is not None
-    assert answer.standing.tokens.remaining > 18_000  # of some 1,000 taken for each, little was used
+    # Of some 1,000 taken for each of 13, little was used; the three that were left count as what they may have cost.
+    assert answer.standing.tokens.remaining > 15_000
 
 
 async def test_a_key_and_embeddings_have_limits_too(app: Services, shop: Shop, simulator: Simulator) -> None:
     key = LimitedKey(ApiKeyId(new_id()), Limits(requests_per_minute=2))
     assert (await inline.complete(app, question(shop.chatbot, key=key))).standing is not None
-    _, _, _, standing = await inline.embed(app, shop.scope, ["a text"], inline.LOCAL_EMBEDDER, key=key)
+    _, _, _, standing = await embed_texts(app, shop.scope, ["a text"], LOCAL_EMBEDDER, key=key)
     assert standing is not None
     calls = len(simulator.calls())
     with pytest.raises(RateLimited, match="the key"):
@@ -151,7 +153,7 @@ async def test_a_key_and_embeddings_have_limits_too(app: Services, shop: Shop, s
     with pytest.raises(RateLimited, match="the key"):
         await accept(app, shop.scope, draft(shop, key=key))
     with pytest.raises(RateLimited, match="the key"):
-        await inline.embed(app, shop.scope, ["a text"], inline.LOCAL_EMBEDDER, key=key)
+        await embed_texts(app, shop.scope, ["a text"], LOCAL_EMBEDDER, key=key)
     assert len(simulator.calls()) == calls
     assert (await inline.complete(app, question(shop.chatbot))).standing is None
 
@@ -163,6 +165,70 @@ async def test_a_plan_bounds_the_prompt(app: Services, shop: Shop) -> None:
     await inline.complete(app, question(chatbot, "word " * 3_000))
     with pytest.raises(BadRequest, match="the plan free allows 4,096"):
         await inline.complete(app, question(chatbot, "word " * 3_300))
+
+
+async def test_a_text_longer_than_the_plans_longest_prompt_is_refused(
+    app: Services, shop: Shop, superuser_url: str
+) -> None:
+    await manage.update_tenant(app, shop.scope.tenant_id, actor="test", plan="free")
+    await accept(app, shop.scope, draft(shop, "word " * 3_000))
+    with pytest.raises(PayloadTooLarge, match="the plan free allows prompts of 4,096"):
+        await accept(app, shop.scope, draft(shop, "word " * 3_300))
+    with pytest.raises(PayloadTooLarge):
+        await accept(app, shop.scope, draft(shop, "\u6c49" * 6_200))
+    assert await count(superuser_url, "messages") == 1
+
+
+async def test_a_message_sent_again_gets_its_receipt_although_the_limit_is_reached(app: Services, shop: Shop) -> None:
+    await limit(app, shop, requests_per_minute=1, concurrency=1)
+    first = await accept(app, shop.scope, draft(shop, client_message_id="one"))
+    for _ in range(3):
+        again = await accept(app, shop.scope, draft(shop, client_message_id="one"))
+        assert (again.message_id, again.replayed) == (first.message_id, True)
+    with pytest.raises(Conflict):
+        await accept(app, shop.scope, draft(shop, "Another text", client_message_id="one"))
+    with pytest.raises(RateLimited):
+        await accept(app, shop.scope, draft(shop, client_message_id="two"))
+
+
+async def test_a_caller_of_v1_meets_its_visitors_limits(app: Services, shop: Shop) -> None:
+    chatbot = await limit(
+        app, shop, visitor_requests_per_minute=2, visitor_tokens_per_minute=50_000, visitor_concurrency=1
+    )
+    left = inline.stream(app, question(chatbot, "[[sim:chunks=50,interval=20]]", visitor_id="Ann")).deltas()
+    await anext(left)
+    with pytest.raises(RateLimited, match="the visitor may have 1 answers under way"):
+        await inline.complete(app, question(chatbot, visitor_id="Ann"))
+    await inline.complete(app, question(chatbot, visitor_id="Bob"))
+    await left.aclose()
+    await inline.complete(app, question(chatbot, visitor_id="Ann"))
+    with pytest.raises(RateLimited, match="the visitor may use 2 requests a minute"):
+        await inline.complete(app, question(chatbot, visitor_id="Ann"))
+    # The same visitor by message: one count.
+    with pytest.raises(RateLimited, match="the visitor may use 2"):
+        await accept(app, shop.scope, draft(shop, visitor_id="Ann"))
+    await inline.complete(app, question(chatbot))
+    refused = {"scope": "visitor", "kind": "requests"}
+    assert app.metrics.registry.get_sample_value("chatwright_refusals_total", refused) == 2
+
+
+async def test_a_queued_message_holds_its_keys_lease_until_it_is_answered(
+    app: Services, shop: Shop, valkey_url: str
+) -> None:
+    fresh = await manage.create_key(
+        app, shop.scope, actor="test", limits={"concurrency": 1, "tokens_per_minute": 100_000}
+    )
+    key = LimitedKey(ApiKeyId(fresh.key.id), Limits(concurrency=1, tokens_per_minute=100_000))
+    async with running_worker(app, valkey_url):
+        for number in range(3):
+            accepted = await accept(app, shop.scope, draft(shop, f"[[sim:reply=Yes.]] {number}?", key=key))
+            with pytest.raises(RateLimited, match="the key may have 1 answers"):
+                await inline.complete(app, question(shop.chatbot, key=key))
+            outcome = await wait_for_answer(app, shop.scope, accepted, timeout_s=10)
+            assert outcome.state is MessageState.ANSWERED
+            assert accepted.standing is not None
+            assert accepted.standing.tokens is not None
+            assert accepted.standing.tokens.remaining > 98_500, "what the answer did not use came back to the key"
 
 
 async def test_a_batch_job_waits_until_it_fits_and_loses_no_attempt(app: Services, shop: Shop, valkey_url: str) -> None:

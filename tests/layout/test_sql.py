@@ -14,6 +14,10 @@ TENANTS_TABLES = (
     "knowledge_bases",
     "documents",
     "chunks",
+    "knowledge_terms",
+    "staged_vectors",
+    "crawls",
+    "crawl_pages",
     "chatbots",
     "conversations",
     "messages",
@@ -33,6 +37,7 @@ TENANTS_TABLES = (
 
 # Statements of the operators' role, which look past one tenant by design: module:constant and why.
 OPERATORS: dict[str, str] = {
+    "features/alerts/deliveries:COUNT_DELIVERIES": "a gauge of the platform",
     "features/alerts/deliveries:EXPIRE": "the sweeper ends by age",
     "features/alerts/deliveries:MARK_FAILED": "one process delivers for everybody, by id",
     "features/alerts/deliveries:MARK_SENT": "one process delivers for everybody, by id",
@@ -51,6 +56,10 @@ OPERATORS: dict[str, str] = {
     "features/jobs/store:RENEW": "one worker's leases at once, by id",
     "features/jobs/store:LOST": "the sweeper looks for what BullMQ lost",
     "features/jobs/store:TRIM": "the sweeper deletes by age",
+    "features/knowledge/embedder_store:LIST_NEXT_READY": "changes of embedder are ended, over all owners",
+    "features/knowledge/indexes:LIST_BASES": "large bases get an index, over all owners",
+    "features/knowledge/upkeep_store:LIST_DELETED": "deleted bases are taken apart, over all owners",
+    "features/knowledge/upkeep_store:LIST_OUTDATED": "documents are indexed anew, over all owners",
     "features/provider_keys/store:COUNT_SEALED_BY": "which key-encryption keys are still needed, over all owners",
     "features/provider_keys/store:FORGET_ENDED": "the sweeper forgets by age",
     "features/provider_keys/store:LATELY_CHANGED": "one process learns what changed of whomever it holds keys",
@@ -68,6 +77,12 @@ OPERATORS: dict[str, str] = {
 GAPS: dict[str, dict[str, str]] = {
     "features/budgets/reports:USAGE": dict.fromkeys(("groups", "names", "columns", "grouping", "ordering"), ""),
     "features/budgets/reports:USAGE_OF_ALL": dict.fromkeys(("groups", "names", "columns", "grouping", "ordering"), ""),
+    "features/knowledge/large_search:RETRIEVE_LARGE": {
+        "base": "00000000-0000-7000-8000-000000000000",
+        "dimension": "384",
+        "top_k": "20",
+        "sample": "200",
+    },
     "features/tenancy/store:PATCH_CHATBOT": {"assignments": "name = $3", "columns": "id"},
 }
 

@@ -35,7 +35,7 @@ def encoded(event: events.StreamEvent, ts: float = 1_700_000_000.25) -> bytes:
             events.StreamComplete(),
             {
                 *("sentiment", "intent", "animation", "suggested_actions", "sources", "usage", "cached", "answer_id"),
-                *("cost_nano", "provider", "model", "partial", "confidence", "state"),
+                *("cost_nano", "provider", "model", "partial", "confidence", "grounding", "grounded", "state"),
             },
         ),
         (

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from chatwright.adapters.providers.base import WireFormat, join
 from chatwright.adapters.providers.extractive import MODEL, Extractive, answer, small_talk
-from chatwright.adapters.providers.quoting import MAX_WORDS, compose, passages_of, select
+from chatwright.adapters.providers.extractive_passages import passages_of
+from chatwright.adapters.providers.quoting import MAX_WORDS, compose, select
 from chatwright.domain.errors import ProviderError
 from chatwright.domain.providers import Delta, Finish, Prompt, Route, Source, Turn
 
@@ -225,3 +226,39 @@ def test_passages_stand_in_reading_order_and_none_is_empty(body: str) -> None:
     assert [passage.order for passage in passages] == list(range(len(passages)))
     assert all(passage.text.strip() for passage in passages)
     assert all(passage.lead is None or passage.lead < passage.order for passage in passages)
+
+
+def test_the_kind_of_answer_that_is_asked_for_wins() -> None:
+    text = (
+        "The harbour of Lisbon handles ships from all over the world. The harbour was extended with a second basin in 1887. "
+        "The harbour basin is open to ships of every size."
+    )
+    assert "1887" in answer(asked("When was the harbour basin extended?", source(1, text)))
+    people = "The tower was planned for many years by the city. The tower was designed by the architect Gustave Renard."
+    assert "Gustave Renard" in answer(asked("Who planned the design of the tower?", source(1, people)))
+    amount = "The museum counts visitors at the door. The museum had 12,500 visitors last year, more than ever."
+    assert "12,500" in answer(asked("How many visitors does the museum count?", source(1, amount)))
+
+
+def test_german_is_stemmed_as_german_and_refers_back() -> None:
+    text = (
+        "Unsere Werkstatt liegt am Hafen. Rückgaben sind innerhalb von 30 Tagen möglich. Sie werden kostenlos abgeholt. "
+        "Wir freuen uns über jeden Besuch."
+    )
+    said = answer(asked("Wie viele Tage habe ich für eine Rückgabe?", source(1, text)))
+    assert "innerhalb von 30 Tagen" in said
+    assert "Werkstatt" not in said
+    back = answer(asked("Wer holt kostenlos ab, wenn etwas abgeholt wird?", source(1, text)))
+    assert "Rückgaben sind innerhalb von 30 Tagen möglich. Sie werden kostenlos abgeholt." in back
+
+
+def test_chinese_is_quoted_by_the_sentence_and_streamed_in_pieces() -> None:
+    text = "本店位于港口附近。商品可以在三十天内退货。退款将退回到原来的银行卡。周日不营业。"
+    prompt = asked("商品可以在多少天内退货？", source(1, text), max_tokens=4)
+    said = answer(prompt)
+    assert "商品可以在三十天内退货。" in said
+    assert "。 " not in said.replace("。 [1]", "")
+    assert len(said) < len(text)
+    deltas = asyncio.run(_stream(prompt))
+    assert deltas[-1].finish is Finish.LENGTH
+    assert join(deltas).text == said[:8]

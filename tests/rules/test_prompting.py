@@ -1,10 +1,11 @@
 """Prompts fit their room, keep the question, and frame knowledge as data."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chatwright.domain.providers import Source, Turn
-from chatwright.features.prompting import build, estimate_tokens
+from chatwright.features.prompting import build, estimate_tokens, knowledge_rules
 
 turns = st.lists(
     st.builds(Turn, st.sampled_from(["user", "assistant"]), st.text(min_size=1, max_size=200)), max_size=12
@@ -23,7 +24,7 @@ def make(question: str, history: list[Turn], sources: list[Source], room: int = 
         name="Ada",
         system_prompt="Be kind.",
         personality="Dry humour.",
-        with_knowledge=bool(sources),
+        policy="sources_only",
         temperature=0.2,
         max_tokens=100,
         room_tokens=room,
@@ -61,3 +62,24 @@ def test_what_stays_the_same_comes_first() -> None:
 @given(st.text(max_size=500))
 def test_an_estimate_is_positive_and_grows(text: str) -> None:
     assert 1 <= estimate_tokens(text) <= estimate_tokens(text + "more and more words") <= len(text) + 20
+
+
+def test_the_policy_stands_in_the_system_role_whether_there_are_passages_or_not() -> None:
+    with_sources, without = make("A?", [], [source(1, "s")]), make("A?", [], [])
+    assert with_sources.turns[0] == without.turns[0]
+    assert "Answer nothing from general knowledge" in without.turns[0].content
+    assert knowledge_rules("sources_only", "Please call us.").endswith("in these words: Please call us.")
+    assert "may answer from general knowledge" in knowledge_rules("sources_first", "Please call us.")
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("Who won the league?", "I don't know."),
+        ("Wer hat die Meisterschaft gewonnen?", "Das weiß ich nicht."),
+        ("谁赢得了冠军？", "我不知道。"),
+        ("?!", "I don't know."),
+    ],
+)
+def test_not_knowing_is_said_in_the_visitors_language(question: str, words: str) -> None:
+    assert make(question, [], []).no_answer_text.startswith(words)

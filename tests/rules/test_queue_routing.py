@@ -35,6 +35,7 @@ ROW_IDS = st.text(st.characters(codec="utf-8", exclude_characters=":"), min_size
         (JobType.KNOWLEDGE_SEARCH, 1, QueueName.STANDARD),
         (JobType.CONVERSATION_SUMMARY, 5, QueueName.STANDARD),
         (JobType.DOCUMENT_INDEX, 10, QueueName.BATCH),
+        (JobType.KNOWLEDGE_REEMBED, 5, QueueName.BATCH),
         (JobType.CSV_IMPORT_BATCH, 3, QueueName.BATCH),
     ],
 )

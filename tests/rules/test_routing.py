@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatwright.adapters.providers.base import Embeddings, join
+from chatwright.adapters.providers.base import Embeddings, EmbeddingTask, join
 from chatwright.adapters.valkey import Channel, Link, StreamLog
 from chatwright.adapters.valkey.link import Endpoint
 from chatwright.domain.errors import (
@@ -21,7 +21,7 @@ from chatwright.domain.errors import (
 )
 from chatwright.domain.ids import CallId
 from chatwright.domain.providers import Completion, Delta, Finish, Prompt, Route, Turn, Usage
-from chatwright.features.routing import Gates, KeyLimits, ProviderRun, State, Target
+from chatwright.features.routing import Gates, KeyLimits, ProviderRun, Reach, State, Target, Trace
 
 GOOD = (Delta(text="Hel"), Delta(text="lo"), Delta(finish=Finish.STOP, usage=Usage(input_tokens=3, output_tokens=2)))
 NOWHERE = Endpoint(path="/nowhere/valkey")
@@ -64,7 +64,9 @@ class Scripted:
         deltas = [delta async for delta in self._play(route)]
         return join(deltas)
 
-    async def embed(self, route: Route, texts: Sequence[str]) -> Embeddings:
+    async def embed(
+        self, route: Route, texts: Sequence[str], *, dimensions: int | None = None, task: EmbeddingTask | None = None
+    ) -> Embeddings:
         raise NotImplementedError
 
 
@@ -74,6 +76,7 @@ class Journal:
     def __init__(self) -> None:
         self.opened: list[str] = []
         self.closed: list[tuple[str, str, Usage | None]] = []
+        self.traces: list[Trace | None] = []
         self.passed: list[tuple[str, str]] = []
         self.refuse_from = 1_000
 
@@ -85,10 +88,17 @@ class Journal:
         return CallId(f"call-{len(self.opened)}")
 
     def close(
-        self, call_id: CallId, route: Route, state: str, usage: Usage | None, error: ProviderError | None
+        self,
+        call_id: CallId,
+        route: Route,
+        state: str,
+        usage: Usage | None,
+        error: ProviderError | None,
+        trace: Trace | None = None,
     ) -> None:
         assert route.call_id == call_id
         self.closed.append((route.provider, state, usage))
+        self.traces.append(trace)
 
     def passed_over(self, route: Route, reason: str) -> None:
         self.passed.append((route.provider, reason))
@@ -202,9 +212,10 @@ async def test_a_failure_after_visible_text_is_never_spliced(desk: Desk) -> None
         await listen(run, heard)
     assert heard == ["Hel"]
     ((provider, state, usage),) = desk.journal.closed
-    assert (provider, state) == ("a", "cut")
-    assert usage is not None
-    assert usage.estimated
+    assert (provider, state, usage) == ("a", "cut", None)
+    trace = desk.journal.traces[0]
+    assert trace is not None
+    assert (trace.reach, trace.texts, trace.pieces) == (Reach.ALL, ["Hel"], 1)
 
 
 async def test_a_tool_call_is_visible(desk: Desk) -> None:
@@ -456,10 +467,67 @@ async def test_leaving_early_closes_the_books(desk: Desk) -> None:
     await anext(deltas)
     await deltas.aclose()
     ((_, state, usage),) = desk.journal.closed
-    assert state == "cancelled"
-    assert usage is not None
-    assert usage.estimated
+    assert (state, usage) == ("cancelled", None)
     assert wire(a).running == 0
+
+
+async def test_who_leaves_while_more_is_awaited_has_read_all_that_was_said(desk: Desk) -> None:
+    known = dataclasses.replace(target("a", ((GOOD[0], 60.0), None)), open_book=True)
+    leaver = asyncio.create_task(spoken(desk.run(known, max_calls=1)))
+    while not wire(known).running:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    leaver.cancel()
+    await asyncio.wait({leaver})
+    trace = desk.journal.traces[0]
+    assert trace is not None
+    assert (trace.reach, trace.texts, trace.ended) == (Reach.SAID, ["Hel"], False)
+
+
+async def test_who_leaves_between_two_pieces_may_leave_more_unread(desk: Desk) -> None:
+    deltas = desk.run(dataclasses.replace(target("a", WELL), open_book=True), max_calls=1).deltas()
+    await anext(deltas)
+    await deltas.aclose()
+    trace = desk.journal.traces[0]
+    assert trace is not None
+    assert trace.reach is Reach.ALL
+
+
+async def test_an_answer_without_a_usage_is_what_was_said(desk: Desk) -> None:
+    silent = (Delta(text="Hel"), Delta(text="lo"), Delta(finish=Finish.STOP))
+    await spoken(desk.run(dataclasses.replace(target("a", (silent, None)), open_book=True)))
+    await desk.run(dataclasses.replace(target("b", (silent, None)), open_book=True)).complete()
+    await spoken(desk.run(target("c", (silent, None))))
+    assert desk.journal.states == [("a", "ok"), ("b", "ok"), ("c", "ok")]
+    traces = [trace for trace in desk.journal.traces if trace is not None]
+    assert [(trace.reach, "".join(trace.texts), trace.ended) for trace in traces] == [
+        (Reach.SAID, "Hello", True),
+        (Reach.SAID, "Hello", True),
+        (Reach.ALL, "Hello", True),
+    ]
+
+
+async def test_a_usage_that_came_before_a_break_is_not_the_last_word(desk: Desk) -> None:
+    broken = fault()
+    broken.usage = Usage(input_tokens=9, output_tokens=1)
+    with pytest.raises(ProviderError):
+        await spoken(desk.run(target("a", (GOOD[:1], broken))))
+    with pytest.raises(ProviderError):
+        await desk.run(target("b", (GOOD[:1], broken)), max_calls=1).complete()
+    assert [usage for _, _, usage in desk.journal.closed] == [broken.usage, broken.usage]
+    assert [trace is None for trace in desk.journal.traces] == [False, True], (
+        "an answer in one piece has no end to come"
+    )
+
+
+async def test_a_usage_with_the_finish_is_the_last_word_though_the_reader_left(desk: Desk) -> None:
+    deltas = desk.run(target("a", WELL)).deltas()
+    async for delta in deltas:
+        if delta.finish is not None:
+            break
+    await deltas.aclose()
+    assert desk.journal.closed == [("a", "ok", GOOD[-1].usage)]
+    assert desk.journal.traces == [None]
 
 
 async def test_leaving_after_the_finish_is_no_cancellation(desk: Desk) -> None:

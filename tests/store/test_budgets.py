@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from chatwright.adapters.postgres import Database, open_database
 from chatwright.domain.errors import BudgetExceeded, NotFound, Unprocessable
 from chatwright.domain.ids import CallId, ChatbotId, TenantId, new_id
+from chatwright.domain.money import format_usd
 from chatwright.domain.scope import Scope
 from chatwright.features import alerts, budgets, tenancy
 from chatwright.features.budgets import Action, Budget, CallEnd, CallStart, Ledger, open_ledger
@@ -87,7 +88,11 @@ async def told(db: Database, scope: Scope) -> list[tuple[str, str]]:
 
 async def reconciled(db: Database, scope: Scope, *, repair: bool = False) -> list[budgets.Drift]:
     async with db.transaction(scope) as connection:
-        return await budgets.reconcile(connection, scope, repair=repair, actor="test")
+        found = await budgets.reconcile(connection, scope)
+    if not repair:
+        return found
+    async with db.transaction(scope) as connection:
+        return [await budgets.repair(connection, scope, drift, actor="test") for drift in found]
 
 
 # What holds back -----------------------------------------------------------------------------------------------------
@@ -244,8 +249,7 @@ async def test_budgets_set_amid_traffic_are_true(db: Database, scope: Scope) -> 
         for period in ("day", "month", "total"):
             await asyncio.sleep(0.1)
             budget = await put(db, scope, 10**12, period=period)
-            async with db.transaction(scope) as connection:
-                assert await budgets.reconcile(connection, scope, repair=False) == []
+            assert await reconciled(db, scope) == []
             assert (await status(db, scope, budget)).spent_nano > 0
         going = False
     assert await reconciled(db, scope) == []
@@ -379,6 +383,7 @@ async def test_one_call_may_cross_two_levels(db: Database, scope: Scope, ledger:
     async with db.transaction(scope) as connection:
         listed = await alerts.list_alerts(connection, scope, after=None, limit=9)
     alert = next(one for one in listed if one.kind == "budget.95")
+    now = await status(db, scope, budget)
     assert alert.detail == {
         "spent_nano": 970,
         "limit_nano": 1_000,
@@ -386,9 +391,17 @@ async def test_one_call_may_cross_two_levels(db: Database, scope: Scope, ledger:
         "scope_id": scope.tenant_id,
         "period": "day",
         "action": "block",
+        "set_by": "tenant",
+        "forecast_nano": alert.detail["forecast_nano"],
+        "ends_at": now.ends_at,
     }
-    assert alert.message == "The daily budget of the tenant has reached 95 %: $0.00000097 of $0.000001 is spent."
-    assert alert.period == (await status(db, scope, budget)).starts_at
+    if alert.detail["forecast_nano"] is not None:  # an hour after midnight it can be told; later it is a little less
+        assert now.forecast_nano is not None
+        assert 0.99 * alert.detail["forecast_nano"] <= now.forecast_nano <= alert.detail["forecast_nano"]
+    plain = "The daily budget of the tenant has reached 95 %: $0.00000097 of $0.000001 is spent."
+    told_of_pace = f"{plain} At this pace the day ends at ${format_usd(alert.detail['forecast_nano'] or 0)}."
+    assert alert.message == (plain if alert.detail["forecast_nano"] is None else told_of_pace)
+    assert alert.period == now.starts_at
 
 
 async def test_the_first_refusal_is_told_as_100_and_a_soft_budget_only_tells(

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from chatwright.adapters.models import Embedder, open_embedder
-from chatwright.adapters.models.embedder import BATCH_TEXTS, ModelUnavailable
+from chatwright.adapters.models import LocalEmbedders, ModelUnavailable, open_embedder
+from chatwright.adapters.models.minilm import BATCH_TEXTS
 
 PASSAGE = " ".join(["The tenant sees every conversation with its answers and the sources used."] * 13)
 
 
 @asynccontextmanager
-async def warm(threads: int = 1) -> AsyncGenerator[Embedder]:
+async def warm(threads: int = 1) -> AsyncGenerator[LocalEmbedders]:
     async with asyncio.timeout(20), open_embedder(threads) as embedder:
         await embedder.warm_up()
         yield embedder

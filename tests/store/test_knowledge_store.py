@@ -1,21 +1,18 @@
-"""Knowledge in a real database: documents, the swap of chunks, search under the tenant, indexing end to end."""
+"""Knowledge in a real database: bases, documents, the swap of chunks, and what one tenant sees of another's."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from chatwright.adapters.models import Embedder, open_embedder
 from chatwright.adapters.postgres import Database, open_database
 from chatwright.domain.errors import Conflict, NotFound
 from chatwright.domain.ids import DocumentId, KnowledgeBaseId, TenantId, new_id
 from chatwright.domain.scope import Scope
 from chatwright.features import knowledge
 from chatwright.features.knowledge import Chunk, Vector
-from chatwright.features.knowledge.store import encode_vector
-from chatwright.pipeline.index import index_document
+from chatwright.features.knowledge.chunk_store import encode_vector
 
 GUIDE = """# Guide
 
@@ -33,12 +30,6 @@ The shop opens at nine and closes at six.
 async def db(database_url: str) -> AsyncGenerator[Database]:
     async with open_database(database_url, max_connections=4) as database:
         yield database
-
-
-@pytest.fixture
-async def embedder() -> AsyncGenerator[Embedder]:
-    async with open_embedder(1) as model:
-        yield model
 
 
 async def a_tenant(db: Database) -> Scope:
@@ -92,7 +83,8 @@ async def test_documents_are_made_listed_and_deleted(db: Database) -> None:
         assert (document.title, document.chunk_count, document.error) == ("Guide", 0, None)
         assert document.content_hash == knowledge.content_hash(GUIDE)
         loaded = await knowledge.get_document_text(connection, scope, first)
-        assert loaded == (document, GUIDE)
+        assert loaded is not None
+        assert (loaded.document, loaded.text, loaded.index_hash) == (document, GUIDE, None)
         assert await knowledge.delete_document(connection, scope, first)
         assert not await knowledge.delete_document(connection, scope, first)
     assert await version(db, scope, base) == before + 1
@@ -149,11 +141,11 @@ async def test_search_finds_the_nearest_of_its_base_only(db: Database) -> None:
         hits = await knowledge.search(connection, scope, base, a_vector(2), top_k=2)
     assert hits[0].text == "bravo two"
     assert len(hits) == 2
-    assert hits[0].cosine == pytest.approx(1, abs=1e-4)
+    assert hits[0].cosine == pytest.approx(1, abs=1e-3)
     assert (
         hits[0].cosine
         > hits[1].cosine
-        == pytest.approx(float(max(a_vector(2) @ a_vector(1), a_vector(2) @ a_vector(3))), abs=1e-4)
+        == pytest.approx(float(max(a_vector(2) @ a_vector(1), a_vector(2) @ a_vector(3))), abs=1e-3)
     )
     assert (hits[0].title, hits[0].url, hits[0].heading, hits[0].anchor) == (
         "Guide",
@@ -183,7 +175,7 @@ async def test_a_swap_keeps_known_vectors_and_readers_never_see_a_mixture(db: Da
         assert await knowledge.chunk_hashes(connection, scope, page) == [chunk.content_hash for chunk in new]
     assert {hit.text for hit in hits} == {"alpha one", "delta four", "echo five"}
     assert hits[0].text == "alpha one"
-    assert hits[0].cosine == pytest.approx(1, abs=1e-4)
+    assert hits[0].cosine == pytest.approx(1, abs=1e-3)
     assert document is not None
     assert (document.state, document.chunk_count) == ("indexed", 3)
     assert await version(db, scope, base) == before + 1
@@ -226,93 +218,4 @@ async def test_many_chunks_go_in_by_batches(db: Database) -> None:
 def test_vectors_survive_their_text_form() -> None:
     vector = a_vector(3)
     read = np.array([float(part) for part in encode_vector(vector).strip("[]").split(",")], np.float32)
-    np.testing.assert_allclose(read, vector, rtol=1e-6)
-
-
-async def test_a_document_is_indexed_and_answers_come_from_it(db: Database, embedder: Embedder) -> None:
-    scope = await a_tenant(db)
-    base = await a_base(db, scope)
-    page = await a_document(db, scope, base)
-    await index_document(db, embedder, scope, page)
-    question = "how long can I bring goods back?"
-    (vector,) = await embedder.embed([question])
-    async with db.transaction(scope) as connection:
-        document = await knowledge.get_document(connection, scope, page)
-        hits = await knowledge.search(connection, scope, base, vector, top_k=knowledge.CANDIDATES)
-    assert document is not None
-    assert (document.state, document.chunk_count) == ("indexed", 2)
-    first, *_ = knowledge.choose_sources(question, hits, threshold=0)
-    assert (first.n, first.title, first.url) == (1, "Guide › Returns", "https://example.org/guide#returns")
-    assert first.quote == "Goods can be returned within 30 days. Keep the receipt."
-    assert 0 < first.score <= 1
-
-
-async def test_off_topic_questions_have_no_sources_and_keywords_of_a_heading_do(
-    db: Database, embedder: Embedder
-) -> None:
-    scope = await a_tenant(db)
-    base = await a_base(db, scope)
-    await index_document(db, embedder, scope, await a_document(db, scope, base))
-    for question, titles in (
-        ("who won the world cup in 2014?", []),
-        ("opening hours", ["Guide › Opening hours"]),
-        ("Can goods be returned within 30 days?", ["Guide › Returns"]),
-    ):
-        (vector,) = await embedder.embed([question])
-        async with db.transaction(scope) as connection:
-            hits = await knowledge.search(connection, scope, base, vector, top_k=knowledge.CANDIDATES)
-        assert [source.title for source in knowledge.choose_sources(question, hits)] == titles
-
-
-async def test_indexing_again_changes_nothing(db: Database, embedder: Embedder) -> None:
-    scope = await a_tenant(db)
-    base = await a_base(db, scope)
-    page = await a_document(db, scope, base)
-    await index_document(db, embedder, scope, page)
-    before = await version(db, scope, base)
-    async with db.transaction(scope) as connection:
-        ids = [hit.chunk_id for hit in await knowledge.search(connection, scope, base, a_vector(0), top_k=9)]
-        await knowledge.set_document_state(connection, scope, page, "indexing")
-    await index_document(db, embedder, scope, page)
-    async with db.transaction(scope) as connection:
-        assert [hit.chunk_id for hit in await knowledge.search(connection, scope, base, a_vector(0), top_k=9)] == ids
-        document = await knowledge.get_document(connection, scope, page)
-    assert document is not None
-    assert document.state == "indexed"
-    assert await version(db, scope, base) == before
-
-
-async def test_two_workers_on_one_document_leave_one_set_of_chunks(db: Database, embedder: Embedder) -> None:
-    scope = await a_tenant(db)
-    base = await a_base(db, scope)
-    page = await a_document(db, scope, base)
-    await asyncio.gather(*(index_document(db, embedder, scope, page) for _ in range(2)))
-    async with db.transaction(scope) as connection:
-        assert len(await knowledge.search(connection, scope, base, a_vector(0), top_k=9)) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "media_type", "reason"),
-    [
-        ("x", "application/pdf", "application/pdf"),
-        ("<div>" * 3000, "text/html", "elements deep"),
-        ("<nav>menu</nav>", "text/html", "no text"),
-    ],
-)
-async def test_an_unreadable_document_ends_as_failed_with_its_reason(
-    db: Database, embedder: Embedder, text: str, media_type: str, reason: str
-) -> None:
-    scope = await a_tenant(db)
-    base = await a_base(db, scope)
-    page = await a_document(db, scope, base, text, media_type=media_type)
-    await index_document(db, embedder, scope, page)
-    async with db.transaction(scope) as connection:
-        document = await knowledge.get_document(connection, scope, page)
-    assert document is not None
-    assert document.state == "failed"
-    assert reason in (document.error or "")
-
-
-async def test_indexing_an_unknown_document_says_so(db: Database, embedder: Embedder) -> None:
-    with pytest.raises(NotFound):
-        await index_document(db, embedder, await a_tenant(db), DocumentId(new_id()))
+    np.testing.assert_allclose(read, vector, rtol=1e-4)  # half precision keeps three digits

@@ -3,8 +3,9 @@
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -23,8 +24,8 @@ FIGURES = ("calls", "cache_hits", "input_tokens", "cached_tokens", "output_token
 
 INSERT = """
 INSERT INTO calls (id, tenant_id, chatbot_id, kind, purpose, provider, model, state, input_tokens, cached_tokens,
-                   output_tokens, cost_nano, saved_nano, estimated, opened_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                   output_tokens, cost_nano, saved_nano, estimated, opened_at, key_id, visitor_id, import_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 """
 
 
@@ -55,16 +56,26 @@ async def insert(db: Database, scope: Scope, rows: Sequence[dict[str, Any]]) -> 
         "saved_nano": 0,
         "estimated": False,
         "opened_at": MIDNIGHT,
+        "key": None,
+        "visitor": None,
+        "import": None,
     }
     async with db.operator() as connection:
         await connection.executemany(INSERT, [(new_id(), scope.tenant_id, *{**usual, **row}.values()) for row in rows])
 
 
 async def report(
-    db: Database, scope: Scope | None, *group_by: GroupBy, since: datetime = ALWAYS[0], until: datetime = ALWAYS[1]
+    db: Database,
+    scope: Scope | None,
+    *group_by: GroupBy,
+    since: datetime = ALWAYS[0],
+    until: datetime = ALWAYS[1],
+    time_zone: str = "UTC",
 ) -> list[dict[str, Any]]:
     async with db.operator() if scope is None else db.transaction(scope) as connection:
-        return await budgets.usage_rows(connection, scope, group_by=group_by, since=since, until=until)
+        return await budgets.usage_rows(
+            connection, scope, group_by=group_by, since=since, until=until, time_zone=time_zone
+        )
 
 
 async def test_a_million_tiny_costs_add_up_to_the_nanodollar(
@@ -95,6 +106,30 @@ async def test_days_are_half_open_and_of_utc(db: Database) -> None:
     assert (await report(db, scope, until=MIDNIGHT))[0]["calls"] == 1
     assert (await report(db, scope, since=MIDNIGHT))[0]["calls"] == 2
     assert (await report(db, scope, since=MIDNIGHT, until=MIDNIGHT + TINY))[0]["calls"] == 1
+
+
+@pytest.mark.parametrize(
+    ("zone", "midnight_utc"),
+    [
+        ("Australia/Lord_Howe", "2026-04-04T13:00"),  # UTC+11; the day that follows ends half an hour later
+        ("Pacific/Chatham", "2026-04-04T10:15"),
+        ("America/New_York", "2026-03-08T05:00"),  # a day of 23 hours
+        ("Europe/Berlin", "2026-10-24T22:00"),  # a day of 25 hours
+    ],
+)
+async def test_days_are_those_of_the_time_zone_asked_for(db: Database, zone: str, midnight_utc: str) -> None:
+    scope = await make_scope(db, "Acme")
+    midnight = datetime.fromisoformat(midnight_utc).replace(tzinfo=UTC)
+    local = midnight.astimezone(ZoneInfo(zone))
+    assert (local.hour, local.minute) == (0, 0)
+    following = datetime.combine(local.date() + timedelta(days=1), time(), ZoneInfo(zone)).astimezone(UTC)
+    assert following - midnight != timedelta(days=1), "the clocks change on this day"
+    moments = (midnight - TINY, midnight, following - TINY, following)
+    await insert(db, scope, [{"opened_at": moment} for moment in moments])
+    for which in (scope, None):
+        by_day = [(row["day"], row["calls"]) for row in await report(db, which, "day", time_zone=zone)]
+        days = [str(local.date() + timedelta(days=more)) for more in (-1, 0, 1)]
+        assert by_day == list(zip(days, (1, 2, 1), strict=True))
 
 
 async def test_hits_unknown_prices_and_estimates_are_told_apart(db: Database) -> None:
@@ -158,6 +193,9 @@ async def test_every_grouping_says_the_same_as_the_rows(db: Database, seed: int)
             "kind": dice.choice(["call", "call", "cache_hit"]),
             "purpose": dice.choice(["chat", "embedding", "summary"]),
             "provider": dice.choice(["openai", "anthropic"]),
+            "key": dice.choice([None, "env", "k1"]),
+            "visitor": dice.choice([None, "ada", "bob"]),
+            "import": dice.choice([None, "spring"]),
             "model": dice.choice(["small", "large", "=1+1"]),
             "cost_nano": dice.choice([None, 0, 1, 999_999_999_999]),
             "saved_nano": dice.randrange(100),
@@ -171,7 +209,7 @@ async def test_every_grouping_says_the_same_as_the_rows(db: Database, seed: int)
         expected: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
         for row in rows:
             values = {**row, "day": f"{row['opened_at']:%Y-%m-%d}"}
-            sums = expected[tuple(values[name] for name in group_by)]
+            sums = expected[tuple(values[name] or "" for name in group_by)]
             sums[0] += row["kind"] == "call"
             sums[1] += row["cost_nano"] or 0
             sums[2] += row["saved_nano"]

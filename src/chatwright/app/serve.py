@@ -17,7 +17,7 @@ import structlog
 import uvicorn
 
 from chatwright import __version__
-from chatwright.adapters.models import Embedder
+from chatwright.adapters.models import LocalEmbedders
 from chatwright.adapters.queue import Consumer, QueueAdmin
 from chatwright.app.addresses import Addresses
 from chatwright.app.listen import listening
@@ -30,6 +30,8 @@ from chatwright.entrypoints.web import build_app
 from chatwright.entrypoints.worker import Worker
 from chatwright.pipeline.alerting import deliver_forever
 from chatwright.pipeline.demo import SLUG, TENANT_ID, documentation_folder
+from chatwright.pipeline.knowledge_indexes import tend_indexes_forever
+from chatwright.pipeline.knowledge_upkeep import tend_knowledge
 from chatwright.pipeline.presence import leave, readiness, show_presence
 from chatwright.pipeline.sweep import sweep_forever
 
@@ -127,6 +129,8 @@ async def serve_worker(settings: Settings, addresses: Addresses) -> None:
                 ),
                 group.create_task(sweep_forever(app, QueueAdmin(app.valkey)), name="worker.sweep"),
                 group.create_task(deliver_forever(app), name="worker.alerts"),
+                group.create_task(tend_knowledge(app), name="worker.knowledge"),
+                group.create_task(tend_indexes_forever(app), name="worker.knowledge_indexes"),
                 group.create_task(_warm_up(app.embedder), name="worker.warm_up"),
             ]
             group.create_task(worker.run(), name="worker.consume")
@@ -142,7 +146,7 @@ async def serve_worker(settings: Settings, addresses: Addresses) -> None:
     log.info("worker.stopped")
 
 
-async def _warm_up(embedder: Embedder) -> None:
+async def _warm_up(embedder: LocalEmbedders) -> None:
     """Load the model before the first question needs it; a model that does not load is each job's own error."""
     try:
         await embedder.warm_up()

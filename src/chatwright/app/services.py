@@ -8,11 +8,13 @@ from pathlib import Path
 
 from chatwright.adapters.alerts import SmtpServer, open_couriers, read_smtp_url
 from chatwright.adapters.catalogue import Catalogue, ModelsFileError, open_catalogue
+from chatwright.adapters.files import open_files
 from chatwright.adapters.models import open_embedder
 from chatwright.adapters.postgres import open_database
 from chatwright.adapters.providers.google_tokens import open_google_tokens
 from chatwright.adapters.providers.http import open_http
 from chatwright.adapters.queue import Producer
+from chatwright.adapters.tokens import open_token_counts
 from chatwright.adapters.valkey import StreamLog, open_channel, open_link, open_valkey
 from chatwright.app.addresses import Addresses
 from chatwright.app.keyfile import open_keks
@@ -52,7 +54,14 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
             http = await stack.enter_async_context(open_http(allowed=settings.allowed_addresses))
         except ValueError as error:
             raise SettingsError(f"CHATWRIGHT_ALLOWED_ADDRESSES: {error}") from error
-        embedder = await stack.enter_async_context(open_embedder(settings.embedder_threads or 2))
+        embedder = await stack.enter_async_context(
+            open_embedder(settings.embedder_threads or 2, default=settings.embedder)
+        )
+        try:
+            files = await stack.enter_async_context(open_files(settings.s3_url, folder=settings.data_dir / "files"))
+        except ValueError as error:
+            raise SettingsError(f"S3_URL: {error}") from error
+        token_counts = await stack.enter_async_context(open_token_counts())
         ledger = await stack.enter_async_context(open_ledger(db))
         keys = KeyDirectory(db)
         provider_keys = KeyRing(db, open_keks(settings))
@@ -72,6 +81,8 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
         if settings.google_cloud_project:
             tokens.warm_up()
         limiter = await stack.enter_async_context(open_limiter(link, log.prefix))
+        metrics = Metrics()
+        metrics.limits_local.set_function(lambda: float(limiter.is_local))
         gates = Gates(link, channel)
         stack.push_async_callback(_end, asyncio.create_task(gates.run(), name="gates"))
         couriers = await stack.enter_async_context(
@@ -79,7 +90,7 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
         )
         yield Services(
             settings=pipeline_settings(settings),
-            metrics=Metrics(),
+            metrics=metrics,
             db=db,
             valkey=valkey,
             log=log,
@@ -89,6 +100,8 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
             wires=wire_formats(http, tokens),
             platform_providers=platform_providers(settings, catalogue),
             embedder=embedder,
+            tokens=token_counts,
+            files=files,
             ledger=ledger,
             chatbots=ChatbotDirectory(db),
             keys=keys,
@@ -122,6 +135,13 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
         hedging=settings.hedging,
         cheap_model=settings.cheap_model,
         provider_limits=provider_limits(settings),
+        index_memory_mib=settings.index_memory_mib,
+        document_max_bytes=settings.document_max_mib * 1024 * 1024,
+        page_timeout_s=settings.page_timeout_s,
+        web_user_agent=settings.web_user_agent,
+        robots_txt=settings.robots_txt,
+        crawl_max_pages=settings.crawl_max_pages,
+        crawl_delay_s=settings.crawl_delay_s,
         vertex_location=settings.google_cloud_location,
         vertex_gateway=settings.vertex_base_url,
     )

@@ -1,10 +1,13 @@
 """A chatbot as its tenant configured it, at one revision."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from chatwright.domain.ids import ChatbotId, KnowledgeBaseId, TenantId
 from chatwright.domain.scope import Scope
+
+AnswerPolicy = Literal["sources_only", "sources_first"]
+"""What a chatbot with knowledge does where its sources hold nothing: say that it does not know, or ask its model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +52,17 @@ class Chatbot:
     greeting: str = ""
     suggested_questions: tuple[str, ...] = ()
     no_answer_text: str = ""
+    answer_policy: AnswerPolicy = "sources_only"
     apology_text: str = ""
     hedging: bool | None = None
     """Whether a slow first provider is overtaken by the next one; None: as the platform says."""
     created_at: str = ""
     updated_at: str = ""
+
+    @property
+    def policy(self) -> AnswerPolicy | None:
+        """Its answer policy while it has knowledge; None without: then its model answers as it likes."""
+        return self.answer_policy if self.knowledge_base_id is not None and self.has_knowledge else None
 
     @property
     def scope(self) -> Scope:

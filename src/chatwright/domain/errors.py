@@ -11,7 +11,7 @@ ChatwrightError
 ├── NotFound                      404 not_found
 ├── MethodNotAllowed              405 method_not_allowed
 ├── Conflict                      409 conflict
-├── BudgetExceeded                402 budget_exceeded
+├── BudgetExceeded                402 budget_exceeded         (retry_after_s: the next period)
 ├── RateLimited                   429 rate_limit_exceeded     (retry_after_s)
 ├── Unavailable                   503 unavailable             (a server of ours is away: try again)
 ├── DeadlineExceeded              504 deadline_exceeded
@@ -117,7 +117,7 @@ class BudgetExceeded(ChatwrightError):
     """The reservation would pass the budget. No provider was called.
 
     `action` is what the budget asks for then: `block`, `downgrade` or `extractive`; `budget_id` and `scope` (tenant,
-    chatbot, visitor, import) say which budget it is.
+    chatbot, visitor, import) say which budget it is, `retry_after_s` when its next period begins; None: it has none.
     """
 
     code = "budget_exceeded"
@@ -125,26 +125,45 @@ class BudgetExceeded(ChatwrightError):
     level = "info"
 
     def __init__(
-        self, message: str, *, action: str = "block", budget_id: str | None = None, scope: str | None = None
+        self,
+        message: str,
+        *,
+        action: str = "block",
+        budget_id: str | None = None,
+        scope: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.action = action
         self.budget_id = budget_id
         self.scope = scope
+        self.retry_after_s = retry_after_s
 
 
 class RateLimited(ChatwrightError):
+    """A rate limit holds the request back; nothing was taken from any. `scope` (tenant, chatbot, visitor, key) and `unit`
+    (requests, tokens, concurrency) say which limit it is, None where it is none of ours that can be set."""
+
     code = "rate_limit_exceeded"
     status = 429
     retry = Retry.LATER
     level = "info"
 
     def __init__(
-        self, message: str, *, retry_after_s: float, param: str | None = None, standing: Standing | None = None
+        self,
+        message: str,
+        *,
+        retry_after_s: float,
+        param: str | None = None,
+        standing: Standing | None = None,
+        scope: str | None = None,
+        unit: str | None = None,
     ) -> None:
         super().__init__(message, param=param)
         self.retry_after_s = retry_after_s
         self.standing = standing
+        self.scope = scope
+        self.unit = unit
 
 
 class Unavailable(ChatwrightError):
@@ -182,6 +201,7 @@ class ProviderError(ChatwrightError):
     `retriable` says whether the same request may succeed there in a moment; `upstream_status` is its HTTP status, or
     None for a transport fault. `retry_after_s` is what the provider asked for, if it did. The message never holds a
     key or a prompt. `usage` is what the provider reported before it failed: it is charged although no answer came.
+    `sent` is False where no request can have reached the provider: nothing can be charged then.
     """
 
     code = "provider_unavailable"
@@ -204,6 +224,7 @@ class ProviderError(ChatwrightError):
         self.retry_after_s = retry_after_s
         self.error_class = error_class
         self.usage: Usage | None = None
+        self.sent = True
         self.final = False
         """The answer has no provider call left: another attempt of its job could make none."""
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from chatwright.domain.ids import ConversationId, MessageId
-from chatwright.domain.messages import Answer, MessageState
+from chatwright.domain.messages import Answer, MessageState, is_grounded
 from chatwright.domain.providers import Usage
 from chatwright.domain.reading import Intent, Reading, Sentiment
 
@@ -97,6 +97,8 @@ class StreamComplete(StreamEvent, frozen=True, kw_only=True):
     model: str | None = None
     partial: bool = False
     confidence: float | None = None
+    grounding: float | None = None
+    grounded: bool | None = None
     state: str = MessageState.ANSWERED.value
     chunks: int | msgspec.UnsetType = msgspec.UNSET
 
@@ -246,6 +248,8 @@ def complete_event(
         model=answer.model,
         partial=answer.partial,
         confidence=answer.confidence,
+        grounding=answer.grounding,
+        grounded=is_grounded(answer.grounding),
         state=state.value,
         chunks=answer.chunk_count,
     )

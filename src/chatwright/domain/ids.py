@@ -19,6 +19,7 @@ CallId = NewType("CallId", str)
 KnowledgeBaseId = NewType("KnowledgeBaseId", str)
 DocumentId = NewType("DocumentId", str)
 ChunkId = NewType("ChunkId", str)
+CrawlId = NewType("CrawlId", str)
 DeadLetterId = NewType("DeadLetterId", str)
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

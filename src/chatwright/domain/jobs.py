@@ -16,6 +16,8 @@ class JobType(StrEnum):
     ANIMATION_SELECTION = "animation_selection"
     CONVERSATION_SUMMARY = "conversation_summary"
     DOCUMENT_INDEX = "document_index"
+    KNOWLEDGE_REEMBED = "knowledge_reembed"
+    SITE_CRAWL = "site_crawl"
     CSV_IMPORT_BATCH = "csv_import_batch"
 
 

@@ -9,6 +9,20 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
+from chatwright.domain.detection import detect_language
+from chatwright.domain.terms import index_terms
+
+__all__ = [
+    "STOP_WORDS",
+    "content_words",
+    "detect_language",
+    "index_terms",
+    "sentence_spans",
+    "split_sentences",
+    "stem",
+    "words",
+]
+
 _TERMINATOR = re.compile(
     # The look-behind keeps a run of a million dots linear: only its first dot starts a match.
     r"""(?<![.!?…])[.!?…]++["'»”’)\]*_`]*+(?=\s)|(?<![。！？])[。！？]++[”’」』）]*+"""

@@ -62,9 +62,22 @@ class Accepted:
         return self.message_id
 
 
+LOW_GROUNDING = 0.55
+"""An answer below this is marked as not grounded. Measured: `docs/reference/quality.md`."""
+
+
+def is_grounded(grounding: float | None) -> bool | None:
+    """Whether enough of an answer stands in its sources; None where nothing measured it."""
+    return None if grounding is None else grounding >= LOW_GROUNDING
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A finished answer. `cost_nano` is None when no price is known; `confidence` is None when nothing measured it."""
+    """A finished answer. `cost_nano` is None when no price is known.
+
+    `grounding` is the share of what it says that stands in its sources, 0..1; `confidence` the lesser of that and of its
+    best source's relevance. Both are None where nothing measured them.
+    """
 
     id: AnswerId
     message_id: MessageId
@@ -76,6 +89,7 @@ class Answer:
     animation: str | None = None
     suggested_actions: tuple[dict[str, Any], ...] = ()
     confidence: float | None = None
+    grounding: float | None = None
     usage: Usage = field(default_factory=Usage)
     cost_nano: int | None = None
     cached: str = "miss"

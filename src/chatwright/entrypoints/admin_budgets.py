@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from chatwright.domain.errors import BadRequest, Unprocessable
+from chatwright.domain.errors import BadRequest, Forbidden, Unprocessable
 from chatwright.domain.money import format_usd, parse_usd
-from chatwright.entrypoints.auth import admin_of, staff_of, tenant_of
+from chatwright.entrypoints.auth import TenantAdmin, admin_of, staff_of, tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.wire import Request
-from chatwright.features.budgets import Drift
+from chatwright.features.budgets import Drift, SetBy
 from chatwright.pipeline import budgeting
 from chatwright.pipeline.budgeting import NamedStatus
 
@@ -21,18 +21,21 @@ _AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 class BudgetPut(Request, frozen=True):
     """`scope_id`: a chatbot's slug or id, a visitor's or an import's id; not needed for the tenant. `limit_usd` is a
-    decimal string with at most nine decimals."""
+    decimal string with at most nine decimals. `set_by`: whose budget it is, that of the operator who acts for the tenant
+    or the tenant's own; by default the caller's."""
 
     scope: Literal["tenant", "chatbot", "visitor", "import"]
     period: Literal["day", "month", "total"]
     limit_usd: Annotated[str, Meta(max_length=20)]
     scope_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     action: Literal["block", "downgrade", "extractive", "alert"] = "block"
+    set_by: Literal["operator", "tenant"] | None = None
 
 
 class BudgetReply(msgspec.Struct, frozen=True):
     """A budget and its running period. `percent` is of what is spent; `forecast_nano` is what the period's end will
-    see at this pace, null where that cannot be told; `refused` counts the calls held back in this period."""
+    see at this pace, null where that cannot be told; `refused` counts the calls held back in this period. What an operator set
+    (`set_by`) only operators change."""
 
     id: str
     tenant_id: str
@@ -41,6 +44,7 @@ class BudgetReply(msgspec.Struct, frozen=True):
     scope_name: str | None
     period: str
     action: str
+    set_by: str
     limit_usd: str
     limit_nano: int
     spent_nano: int
@@ -105,6 +109,8 @@ async def put(call: Call) -> Reply:
             'limit_usd is an amount in USD as a decimal string, such as "12.50", with at most nine decimals',
             param="limit_usd",
         )
+    if body.set_by == "operator" and not tenant.operator:
+        raise Forbidden("only an operator can set an operator's budget; set one of your own beside it", param="set_by")
     made = await budgeting.set_budget(
         call.app,
         tenant.scope,
@@ -114,6 +120,7 @@ async def put(call: Call) -> Reply:
         period=body.period,
         limit_nano=parse_usd(body.limit_usd),
         action=body.action,
+        set_by=body.set_by or _caller(tenant),
     )
     return json_reply(_reply(made))
 
@@ -135,7 +142,7 @@ async def list_all(call: Call) -> Reply:
 async def remove(call: Call) -> Reply:
     tenant = tenant_of(call)
     budget_id = call.params["budget_id"]
-    await budgeting.remove_budget(call.app, tenant.scope, budget_id, actor=tenant.actor)
+    await budgeting.remove_budget(call.app, tenant.scope, budget_id, actor=tenant.actor, by=_caller(tenant))
     return json_reply(BudgetRemoved(budget_id))
 
 
@@ -145,6 +152,10 @@ async def reconcile(call: Call) -> Reply:
     body = await call.json(_reconcile)
     drifts = await budgeting.reconcile(call.app, scope, repair=body.repair, actor=actor)
     return json_reply(ReconcileReply([_drift(tenant_id, drift) for tenant_id, drift in drifts], body.repair))
+
+
+def _caller(tenant: TenantAdmin) -> SetBy:
+    return "operator" if tenant.operator else "tenant"
 
 
 def _reply(one: NamedStatus) -> BudgetReply:
@@ -157,6 +168,7 @@ def _reply(one: NamedStatus) -> BudgetReply:
         scope_name=one.scope_name,
         period=budget.period,
         action=budget.action,
+        set_by=budget.set_by,
         limit_usd=format_usd(budget.limit_nano),
         limit_nano=budget.limit_nano,
         spent_nano=status.spent_nano,

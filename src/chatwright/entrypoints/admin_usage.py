@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from chatwright.adapters.postgres import Connection
-from chatwright.domain.errors import BadRequest, PayloadTooLarge
+from chatwright.domain.errors import BadRequest, PayloadTooLarge, Unprocessable
 from chatwright.domain.money import format_usd
 from chatwright.domain.scope import Scope
 from chatwright.entrypoints.auth import staff_of
@@ -18,7 +19,7 @@ from chatwright.entrypoints.csv_rows import CSV_TYPE, to_csv
 from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.wire import AnalyzeReply, AnalyzeRequest, Page, UsageReply
 from chatwright.features import budgets, tenancy
-from chatwright.features.budgets import GROUPS, GroupBy
+from chatwright.features.budgets import GROUPS, GroupBy, text_of
 from chatwright.pipeline import submit
 from chatwright.pipeline.services import Services
 
@@ -29,41 +30,73 @@ _ANALYZE_AT_MOST_CHARS = 256_000
 _FIRST_MONTH_END = datetime(1, 1, 31, tzinfo=UTC)  # thirty days before it is the first moment that there is
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Report:
+    """What is asked for: sums over [since, until), whose, in which groups; days are those of `zone`."""
+
+    scope: Scope | None
+    group_by: Sequence[GroupBy]
+    since: datetime
+    until: datetime
+    zone: ZoneInfo
+
+
 async def usage(call: Call) -> Reply | None:
-    """Sums over [from, to); days are UTC days and `to` as a day is included."""
+    """Sums over [from, to); `to` as a day is included. Days are those of the tenant's time zone, or of the one named."""
     tenant = staff_of(call)
     scope = None if tenant is None else tenant.scope
     groups = [name for name in (call.query("group_by") or "").split(",") if name]
     if any(name not in GROUPS for name in groups) or len(set(groups)) != len(groups):
         raise BadRequest(f"group_by is a list of {', '.join(GROUPS)}", param="group_by")
-    group_by = cast("list[GroupBy]", groups)
-    now = datetime.now(UTC)
-    until = _moment(call, "to", is_end=True) or now + timedelta(seconds=1)
-    since = _moment(call, "from", is_end=False) or max(until, _FIRST_MONTH_END) - timedelta(days=30)
+    zone = await _zone(call, scope)
+    until = _moment(call, "to", zone, is_end=True) or datetime.now(UTC) + timedelta(seconds=1)
+    since = _moment(call, "from", zone, is_end=False) or max(until, _FIRST_MONTH_END) - timedelta(days=30)
     if since >= until:
         raise BadRequest("from must be before to", param="from")
+    report = _Report(scope=scope, group_by=cast("list[GroupBy]", groups), since=since, until=until, zone=zone)
     match call.query("format") or "json":
         case "json":
             async with _reading(call.app, scope) as db:
-                rows = await _rows(db, scope, group_by, since, until)
+                rows = await _rows(db, report, since, until)
             # Of the rows, not by a second look at the ledger: what came in between would not add up.
             figures = budgets.columns_of(())
             total = {figure: sum(row[figure] for row in rows) for figure in figures}
-            return json_reply(UsageReply(rows, total))
+            return json_reply(UsageReply(rows, total, text_of(since), text_of(until), zone.key))
         case "csv":
-            return await _send_csv(call, scope, group_by, since, until)
+            return await _send_csv(call, report)
         case _:
             raise BadRequest("format is json or csv", param="format")
+
+
+async def _zone(call: Call, scope: Scope | None) -> ZoneInfo:
+    """The time zone of the report's days: the one asked for, else the tenant's, else UTC. Raises BadRequest."""
+    name = call.query("time_zone")
+    if name:
+        try:
+            return ZoneInfo(tenancy.check_time_zone(name))
+        except Unprocessable as error:
+            raise BadRequest(error.message, param="time_zone") from None
+    if scope is None:
+        return ZoneInfo("UTC")
+    async with call.app.db.transaction(scope) as db:
+        tenant = await tenancy.get_tenant(db, scope.tenant_id)
+    return ZoneInfo("UTC" if tenant is None else tenant.time_zone)
 
 
 def _reading(app: Services, scope: Scope | None) -> AbstractAsyncContextManager[Connection]:
     return app.db.operator() if scope is None else app.db.transaction(scope)
 
 
-async def _rows(
-    db: Connection, scope: Scope | None, group_by: Sequence[GroupBy], since: datetime, until: datetime
-) -> list[dict[str, Any]]:
-    rows = await budgets.usage_rows(db, scope, group_by=group_by, since=since, until=until, limit=_ROWS_AT_MOST + 1)
+async def _rows(db: Connection, report: _Report, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    rows = await budgets.usage_rows(
+        db,
+        report.scope,
+        group_by=report.group_by,
+        since=since,
+        until=until,
+        time_zone=report.zone.key,
+        limit=_ROWS_AT_MOST + 1,
+    )
     if len(rows) > _ROWS_AT_MOST:
         raise BadRequest(
             f"that would be more than {_ROWS_AT_MOST:,} rows; group by less, choose a shorter time, or read it "
@@ -73,15 +106,13 @@ async def _rows(
     return rows
 
 
-async def _send_csv(
-    call: Call, scope: Scope | None, group_by: Sequence[GroupBy], since: datetime, until: datetime
-) -> None:
+async def _send_csv(call: Call, report: _Report) -> None:
     """Send the rows as CSV in pieces. Grouped by day, each day is read when the ones before it are sent: by day first,
     however the groups are ordered."""
-    columns = budgets.columns_of(group_by)
-    async with aclosing(_pieces(call.app, scope, group_by, since, until)) as pieces:
+    columns = budgets.columns_of(report.group_by)
+    async with aclosing(_pieces(call.app, report)) as pieces:
         first = await anext(pieces, [])  # a refusal comes before the headers
-        disposition = f'attachment; filename="usage-{since:%Y%m%d}-{until:%Y%m%d}.csv"'.encode()
+        disposition = f'attachment; filename="usage-{report.since:%Y%m%d}-{report.until:%Y%m%d}.csv"'.encode()
         await call.start(200, ((b"content-type", CSV_TYPE), (b"content-disposition", disposition)))
         await call.write(to_csv([_heading(columns), *(_cells(columns, row) for row in first)]))
         async for rows in pieces:
@@ -89,32 +120,29 @@ async def _send_csv(
     await call.write(b"", last=True)
 
 
-async def _pieces(
-    app: Services, scope: Scope | None, group_by: Sequence[GroupBy], since: datetime, until: datetime
-) -> AsyncGenerator[list[dict[str, Any]]]:
-    for start, end in await _ranges(app, scope, group_by, since, until):
-        async with _reading(app, scope) as db:
-            rows = await _rows(db, scope, group_by, start, end)
+async def _pieces(app: Services, report: _Report) -> AsyncGenerator[list[dict[str, Any]]]:
+    for start, end in await _ranges(app, report):
+        async with _reading(app, report.scope) as db:
+            rows = await _rows(db, report, start, end)
         for place in range(0, len(rows), _ROWS_A_PIECE):
             yield rows[place : place + _ROWS_A_PIECE]
 
 
-async def _ranges(
-    app: Services, scope: Scope | None, group_by: Sequence[GroupBy], since: datetime, until: datetime
-) -> list[tuple[datetime, datetime]]:
-    """The time cut at UTC midnights where that changes no row: from the first call of the ledger to its latest."""
-    if "day" not in group_by:
+async def _ranges(app: Services, report: _Report) -> list[tuple[datetime, datetime]]:
+    """The time cut where its days begin, which changes no row: from the first call of the ledger to its latest."""
+    since, until = report.since, report.until
+    if "day" not in report.group_by:
         return [(since, until)]
-    async with _reading(app, scope) as db:
-        span = await budgets.ledger_span(db, scope)
+    async with _reading(app, report.scope) as db:
+        span = await budgets.ledger_span(db, report.scope)
     if span is None:
         return []
     since, until = max(since, span.first), min(until, span.last + timedelta(microseconds=1))
     ranges: list[tuple[datetime, datetime]] = []
     while since < until:
-        midnight = datetime.combine(since.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
-        ranges.append((since, min(midnight, until)))
-        since = midnight
+        end = budgets.period_at("day", report.zone, since).ends_at
+        ranges.append((since, min(end, until)))
+        since = end
     return ranges
 
 
@@ -153,17 +181,17 @@ async def analyze(call: Call) -> Reply:
     return json_reply(AnalyzeReply(await submit.analyze(call.app, body.texts)))
 
 
-def _moment(call: Call, name: str, *, is_end: bool) -> datetime | None:
-    """A query parameter as a moment: an RFC 3339 time, or a day in UTC (its end if it is the end of a range)."""
+def _moment(call: Call, name: str, zone: ZoneInfo, *, is_end: bool) -> datetime | None:
+    """A query parameter as a moment: an RFC 3339 time, or a day in `zone` (its end if it is the end of a range)."""
     text = call.query(name)
     if not text:
         return None
     try:
         if len(text) == 10:
             day = date.fromisoformat(text) + timedelta(days=1 if is_end else 0)
-            return datetime.combine(day, time(), UTC)
+            return datetime.combine(day, time(), zone).astimezone(UTC)
         moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that was not percent-encoded
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise BadRequest(f"{name} is a day (2026-01-31) or an RFC 3339 time", param=name) from None
 
@@ -174,6 +202,7 @@ ENDPOINTS = (
         tag="usage", response=UsageReply,
         query=(("group_by", f"any of {', '.join(GROUPS)}, separated by commas"),
                ("from", "day or time, default 30 days before to"), ("to", "day or time, default now"),
+               ("time_zone", "IANA name whose days are meant, default the tenant's"),
                ("format", "json (default) or csv, which is streamed and has money in USD too")),
     ),
     Endpoint(

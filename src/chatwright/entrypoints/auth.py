@@ -31,11 +31,13 @@ class Admin:
 
 @dataclass(frozen=True, slots=True)
 class TenantAdmin:
-    """A tenant's key, or an operator acting for that tenant. The scope is tenant-wide. `limited`: a key with limits."""
+    """A tenant's key, or an operator acting for that tenant (`operator`). The scope is tenant-wide. `limited`: a key with
+    limits."""
 
     scope: Scope
     key_id: ApiKeyId
     limited: LimitedKey | None = None
+    operator: bool = False
 
     @property
     def actor(self) -> str:
@@ -128,7 +130,7 @@ async def _act_for(app: Services, admin: Admin, tenant_id: str) -> TenantAdmin:
         tenant = await tenancy.get_tenant(db, tenant_id)
     if tenant is None:
         raise NotFound("no such tenant", param="x-chatwright-tenant")
-    return TenantAdmin(Scope(tenant_id=TenantId(tenant.id)), admin.key_id)
+    return TenantAdmin(Scope(tenant_id=TenantId(tenant.id)), admin.key_id, operator=True)
 
 
 def admin_of(call: Call) -> Admin:

@@ -19,7 +19,7 @@ from chatwright.domain.errors import (
     Unprocessable,
 )
 from chatwright.domain.ids import ConversationId, MessageId, is_id
-from chatwright.domain.messages import Accepted, Answer, Draft, MessageState
+from chatwright.domain.messages import Accepted, Answer, Draft, MessageState, is_grounded
 from chatwright.domain.reading import Reading
 from chatwright.domain.scope import Scope
 from chatwright.entrypoints.auth import TenantAdmin, check_still, credential_of, speaker_of, tenant_of
@@ -272,6 +272,8 @@ def answer_body(answer: Answer) -> AnswerBody:
         animation=answer.animation,
         suggested_actions=list(answer.suggested_actions),
         confidence=answer.confidence,
+        grounding=answer.grounding,
+        grounded=is_grounded(answer.grounding),
         usage={
             "input_tokens": usage.input_tokens,
             "cached_tokens": usage.cached_tokens,

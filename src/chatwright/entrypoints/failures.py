@@ -3,7 +3,7 @@
 import math
 
 from chatwright.domain import errors
-from chatwright.domain.errors import ChatwrightError, ProviderError, RateLimited, Unavailable
+from chatwright.domain.errors import BudgetExceeded, ChatwrightError, ProviderError, RateLimited, Unavailable
 from chatwright.domain.limits import Allowance, Standing
 from chatwright.entrypoints.call import Header, Reply, json_reply
 from chatwright.entrypoints.wire import ErrorDetail, ErrorReply
@@ -48,8 +48,9 @@ def error_reply(error: ChatwrightError, request_id: str, *, headers: tuple[Heade
         headers = (*headers, *limit_headers(error.standing))
     if error.status == 401:
         headers = (*headers, (b"www-authenticate", b"Bearer"))
-    if error.status in (408, 413):
-        # The rest of the body is not read: the connection cannot be used for another request.
+    if error.status == 408:
+        # The rest of the body is not waited for: the connection cannot be used for another request. After a 413 it can:
+        # closing would take the refusal from a client that is still sending; the rest is dropped for 15 s (bounded.py).
         headers = (*headers, (b"connection", b"close"))
     return json_reply(ErrorReply(error_detail(error, request_id)), status=error.status, headers=headers)
 
@@ -88,7 +89,7 @@ def retry_after_s(error: ChatwrightError) -> int | None:
     """Whole seconds to wait, rounded up so that whoever obeys is not refused again."""
     if isinstance(error, RateLimited):
         return max(1, math.ceil(error.retry_after_s))
-    if isinstance(error, ProviderError) and error.retry_after_s is not None:
+    if isinstance(error, ProviderError | BudgetExceeded) and error.retry_after_s is not None:
         return max(1, math.ceil(error.retry_after_s))
     return _UNAVAILABLE_RETRY_S if isinstance(error, Unavailable) else None
 

@@ -28,7 +28,7 @@ from chatwright.entrypoints.failures import error_detail, limit_headers
 from chatwright.entrypoints.streaming import watched
 from chatwright.entrypoints.wire import ErrorReply
 from chatwright.features import tenancy
-from chatwright.pipeline import inline
+from chatwright.pipeline import embedding, inline
 from chatwright.pipeline.inline import InlineAnswer, InlineRequest, InlineStream
 
 _completion = msgspec.json.Decoder(wire.ChatCompletionRequest)
@@ -43,6 +43,8 @@ _ROLES: dict[str, Role] = {
 }
 _EMBED_AT_MOST = 2_048
 _EMBED_AT_MOST_CHARS = 500_000
+_QUERY_TYPES = ("query", "search_query")
+_PASSAGE_TYPES = ("passage", "document", "search_document")
 _MODELS_AT_MOST = 1_000
 _SSE: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -62,6 +64,7 @@ async def chat(call: Call) -> Reply | None:
     request = InlineRequest(
         chatbot=chatbot,
         key=tenant.limited,
+        visitor_id=body.safety_identifier or body.user or None,
         turns=tuple([_turn(message, place) for place, message in enumerate(body.messages)]),
         temperature=body.temperature,
         max_tokens=body.max_completion_tokens or body.max_tokens,
@@ -185,9 +188,20 @@ async def embeddings(call: Call) -> Reply:
         raise PayloadTooLarge(f"the texts together have more than {_EMBED_AT_MOST_CHARS:,} characters", param="input")
     if body.encoding_format not in (None, "float", "base64"):
         raise BadRequest("encoding_format is float or base64", param="encoding_format")
-    vectors, usage, model, standing = await inline.embed(call.app, tenant.scope, clean, body.model, key=tenant.limited)
-    if body.dimensions is not None and vectors and body.dimensions != len(vectors[0]):
-        raise BadRequest(f"this model's vectors have {len(vectors[0])} dimensions", param="dimensions")
+    if body.dimensions is not None and body.dimensions < 1:
+        raise BadRequest("dimensions is 1 or more", param="dimensions")
+    if body.input_type not in (None, *_QUERY_TYPES, *_PASSAGE_TYPES):
+        raise BadRequest("input_type is query or passage", param="input_type")
+    vectors, usage, model, standing = await embedding.embed_texts(
+        call.app,
+        tenant.scope,
+        clean,
+        body.model,
+        key=tenant.limited,
+        visitor_id=body.user or None,
+        dimensions=body.dimensions,
+        queries=body.input_type in _QUERY_TYPES,
+    )
     packed = body.encoding_format == "base64"
     data = [
         wire.Embedding(place, b64encode(array("f", vector).tobytes()).decode() if packed else list(vector))
@@ -202,12 +216,13 @@ async def models(call: Call) -> Reply:
     async with call.app.db.transaction(scope) as db:
         chatbots = await tenancy.list_chatbots(db, scope, after=None, limit=_MODELS_AT_MOST)
     cards = [_card(chatbot) for chatbot in chatbots]
-    return json_reply(wire.ModelList([*cards, wire.ModelCard(inline.LOCAL_EMBEDDER, 0, "chatwright")]))
+    served = [wire.ModelCard(name, 0, "chatwright") for name in embedding.served_embedders(call.app)]
+    return json_reply(wire.ModelList([*cards, *served]))
 
 
 async def model(call: Call) -> Reply:
     name = call.params["model"]
-    if name == inline.LOCAL_EMBEDDER:
+    if name in embedding.served_embedders(call.app):
         return json_reply(wire.ModelCard(name, 0, "chatwright"))
     try:
         return json_reply(_card(await call.app.chatbots.get(tenant_of(call).scope, name)))

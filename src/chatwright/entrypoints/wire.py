@@ -1,4 +1,5 @@
-"""Shapes of the native API: requests, replies. Frames of the socket are in `wire_frames.py`, OpenAI's in `wire_openai.py`.
+"""Shapes of the native API: requests, replies. Frames of the socket are in `wire_frames.py`, OpenAI's in `wire_openai.py`,
+knowledge's in `wire_knowledge.py`.
 
 Requests refuse unknown fields; lengths and ranges stand in the types, so the OpenAPI document says the same as the
 decoder does. Money is integer nanodollars, times are RFC 3339 in UTC.
@@ -9,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+
+from chatwright.domain.chatbot import AnswerPolicy
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 ShortText = Annotated[str, Meta(max_length=2_000)]
@@ -153,6 +156,7 @@ class ChatbotCreate(Request, frozen=True):
     greeting: ShortText = ""
     suggested_questions: Questions = []
     no_answer_text: ShortText = ""
+    answer_policy: AnswerPolicy = "sources_only"
     apology_text: ShortText = ""
     hedging: bool | None = None
 
@@ -178,6 +182,7 @@ class ChatbotPatch(Request, frozen=True):
     greeting: ShortText | UnsetType = UNSET
     suggested_questions: Questions | UnsetType = UNSET
     no_answer_text: ShortText | UnsetType = UNSET
+    answer_policy: AnswerPolicy | UnsetType = UNSET
     apology_text: ShortText | UnsetType = UNSET
     hedging: bool | UnsetType | None = UNSET
 
@@ -206,6 +211,7 @@ class ChatbotReply(msgspec.Struct, frozen=True):
     greeting: str
     suggested_questions: list[str]
     no_answer_text: str
+    answer_policy: str
     apology_text: str
     hedging: bool | None
     plan: str
@@ -274,6 +280,8 @@ class AnswerBody(msgspec.Struct, frozen=True):
     animation: str | None
     suggested_actions: list[JsonObject]
     confidence: float | None
+    grounding: float | None
+    grounded: bool | None
     usage: JsonObject
     cost_nano: int | None
     cached: str
@@ -308,26 +316,7 @@ class ConversationDetail(ConversationReply, frozen=True):
     next_cursor: str | None = None
 
 
-# Knowledge, jobs, analysis, money, audit -----------------------------------------------------------------------------
-
-
-class KnowledgeBaseCreate(Request, frozen=True):
-    name: Name
-
-
-class DocumentCreate(Request, frozen=True):
-    """Either `text`, or `url` of a page to read."""
-
-    title: Annotated[str, Meta(max_length=500)] = ""
-    text: Annotated[str, Meta(min_length=1)] | None = None
-    url: Annotated[str, Meta(min_length=1, max_length=2_000)] | None = None
-    media_type: MediaType | None = None
-
-
-class DocumentAccepted(msgspec.Struct, frozen=True):
-    id: str
-    state: str
-    title: str
+# Jobs, analysis, money, audit -----------------------------------------------------------------------------
 
 
 class JobCreate(Request, frozen=True):
@@ -362,13 +351,14 @@ class AnalyzeReply(msgspec.Struct, frozen=True):
     results: list[JsonObject]
 
 
-class SearchReply(msgspec.Struct, frozen=True):
-    results: list[JsonObject]
-
-
 class UsageReply(msgspec.Struct, frozen=True):
+    """Sums over [since, until); days are those of `time_zone`."""
+
     rows: list[JsonObject]
     total: JsonObject
+    since: str
+    until: str
+    time_zone: str
 
 
 class Page(msgspec.Struct, frozen=True):

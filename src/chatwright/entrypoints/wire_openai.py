@@ -43,7 +43,9 @@ class ChatCompletionRequest(msgspec.Struct, frozen=True):
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
     reasoning_effort: str | None = None
-    user: str | None = None
+    user: Annotated[str, Meta(max_length=200)] | None = None
+    safety_identifier: Annotated[str, Meta(max_length=200)] | None = None
+    """The visitor whom the caller asks for; `user` is its older name."""
 
 
 # Fields that go to the provider as they came.
@@ -148,6 +150,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
     model: Annotated[str, Meta(min_length=1, max_length=200)] = "chatwright-embed"
     encoding_format: str | None = None
     dimensions: int | None = None
+    input_type: str | None = None
     user: str | None = None
 
 

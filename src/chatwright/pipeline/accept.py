@@ -16,11 +16,13 @@ from chatwright.adapters.queue import route
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import (
     BadRequest,
+    BudgetExceeded,
     Cancelled,
     ChatwrightError,
     Conflict,
     NotFound,
     PayloadTooLarge,
+    RateLimited,
     Unavailable,
 )
 from chatwright.domain.events import MessageAccepted, encode
@@ -29,7 +31,7 @@ from chatwright.domain.jobs import JobType
 from chatwright.domain.messages import Accepted, Draft, MessageState
 from chatwright.domain.scope import Scope
 from chatwright.features import analysis, conversations, jobs
-from chatwright.pipeline.ending import Ending, tell_ending
+from chatwright.pipeline.ending import Ending, tell_ending, words_for_visitors
 from chatwright.pipeline.enqueue import enqueue, enqueue_row
 from chatwright.pipeline.limits import admit_message, release
 from chatwright.pipeline.services import Services
@@ -53,7 +55,7 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
 
     Raises BadRequest or PayloadTooLarge for a text that cannot be taken, NotFound for a conversation that is not the
     caller's, Conflict when the same `client_message_id` came with another text, RateLimited and BudgetExceeded with
-    nothing stored, Unavailable when PostgreSQL is away.
+    nothing stored (a message that was accepted before gets its receipt instead), Unavailable when PostgreSQL is away.
     """
     text = inspect(draft.text, max_chars=app.settings.max_text_chars)
     # Signals only: nothing has measured how often the rules are right, so they refuse nobody yet.
@@ -68,8 +70,15 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
     )
     if not is_id(accepted.conversation_id):
         raise NotFound("no such conversation")
-    await app.ledger.headroom.check(scope.tenant_id, draft.chatbot_id or scope.chatbot_id)
-    ticket, priority = await admit_message(app, scope, draft, text, accepted.message_id)
+    try:
+        await _check_budgets(app, scope, draft)
+        ticket, priority = await admit_message(app, scope, draft, text, accepted.message_id)
+    except (BudgetExceeded, RateLimited):
+        # Whoever sends a message again, because the reply was lost, asks for nothing new.
+        earlier = await _recall(app, scope, draft, text)
+        if earlier is None:
+            raise
+        return earlier
     draft = replace(draft, priority=priority) if priority != draft.priority else draft
     queue = route(JobType.CHAT_RESPONSE, draft.priority)
     standing = ticket.standing if ticket else None
@@ -96,6 +105,51 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
         ordinal=stored.ordinal,
         seq=seq,
         standing=standing,
+    )
+
+
+async def _check_budgets(app: Services, scope: Scope, draft: Draft) -> None:
+    """Raise BudgetExceeded if a budget that blocks has nothing left. What it is called is not a visitor's matter."""
+    try:
+        await app.ledger.headroom.check(scope.tenant_id, draft.chatbot_id or scope.chatbot_id, draft.visitor_id)
+    except BudgetExceeded as error:
+        app.metrics.refusals.labels(error.scope or "other", "budget").inc()
+        if draft.visitor_id is None:
+            raise
+        raise BudgetExceeded(
+            words_for_visitors(error), action=error.action, budget_id=error.budget_id, scope=error.scope
+        ) from error
+
+
+async def _recall(app: Services, scope: Scope, draft: Draft, text: str) -> Accepted | None:
+    """The receipt of an earlier, equal message; None if there is none. Raises Conflict for another one."""
+    key, digest = _key_of(draft, text)
+    if key is None:
+        return None
+    async with app.db.transaction(scope) as db:
+        earlier = await conversations.recall_key(db, scope, key)
+    return None if earlier is None else _receipt(earlier, digest)
+
+
+def _key_of(draft: Draft, text: str) -> tuple[str | None, bytes]:
+    """Where a message's receipt is kept, None if its sender gave no id, and what makes two messages the same."""
+    if draft.client_message_id is None:
+        return None, b""
+    # With the visitor in it: were two visitors' keys ever written alike, neither may be given the other's receipt.
+    same = f"{draft.visitor_id or ''}\n{draft.conversation_id or draft.chatbot_id}\n{text}"
+    return f"message:{draft.visitor_id or ''}:{draft.client_message_id}", hashlib.sha256(same.encode()).digest()
+
+
+def _receipt(earlier: conversations.IdempotentReceipt, digest: bytes) -> Accepted:
+    """The receipt that the first sender got. Raises Conflict if that was for another message."""
+    if earlier.body_hash != digest or earlier.response is None:
+        raise Conflict("this client_message_id was used for another message; use a new one", param="client_message_id")
+    return Accepted(
+        message_id=earlier.response["message_id"],
+        conversation_id=earlier.response["conversation_id"],
+        job_id=earlier.response["job_id"],
+        ordinal=0,
+        replayed=True,
     )
 
 
@@ -172,12 +226,7 @@ async def _store(
     Raises NotFound for a conversation that is not the caller's, Conflict for a key that was used for something else.
     """
     is_new = draft.conversation_id is None
-    key, digest = None, b""
-    if draft.client_message_id is not None:
-        key = f"message:{draft.visitor_id or ''}:{draft.client_message_id}"
-        # With the visitor in it: were two visitors' keys ever written alike, neither may be given the other's receipt.
-        same = f"{draft.visitor_id or ''}\n{draft.conversation_id or draft.chatbot_id}\n{text}"
-        digest = hashlib.sha256(same.encode()).digest()
+    key, digest = _key_of(draft, text)
     stored = await conversations.accept_message(
         app.db,
         scope,
@@ -204,15 +253,7 @@ async def _store(
         raise NotFound("no such conversation")
     if isinstance(stored, conversations.StoredMessage):
         return stored
-    if stored.body_hash != digest or stored.response is None:
-        raise Conflict("this client_message_id was used for another message; use a new one", param="client_message_id")
-    return Accepted(
-        message_id=stored.response["message_id"],
-        conversation_id=stored.response["conversation_id"],
-        job_id=stored.response["job_id"],
-        ordinal=0,
-        replayed=True,
-    )
+    return _receipt(stored, digest)
 
 
 async def _queue(

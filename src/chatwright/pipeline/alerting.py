@@ -55,6 +55,14 @@ async def tidy_alerts(app: Services) -> None:
         await alerts.trim_deliveries(db, days=KEEP_DAYS, expire_hours=EXPIRE_HOURS)
 
 
+async def measure_deliveries(app: Services) -> None:
+    """Set the gauge of alerts that are not heard."""
+    async with app.db.operator() as db:
+        pending, failed = await alerts.count_deliveries(db)
+    app.metrics.alert_deliveries.labels("pending").set(pending)
+    app.metrics.alert_deliveries.labels("failed").set(failed)
+
+
 class _Desk:
     """What one process has under way."""
 

@@ -24,14 +24,15 @@ from chatwright.domain.errors import (
 from chatwright.domain.events import StreamReset, StreamStart
 from chatwright.domain.ids import AnswerId, new_id
 from chatwright.domain.jobs import Job
-from chatwright.domain.messages import Answer, MessageState
+from chatwright.domain.messages import Answer, MessageState, is_grounded
 from chatwright.domain.providers import Prompt, Source
 from chatwright.domain.reading import Reading
 from chatwright.features import analysis, animation, conversations, prompting
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.apology import with_apology
-from chatwright.pipeline.books import CallBooks, measure_route, model_label, provider_label
+from chatwright.pipeline.books import CallBooks, import_of, measure_route, model_label, provider_label
 from chatwright.pipeline.ending import Ending, end_message, storable, uncut
+from chatwright.pipeline.grounding import abstains, measure, shown, window
 from chatwright.pipeline.knowledge import find_sources
 from chatwright.pipeline.limits import room_tokens
 from chatwright.pipeline.services import Services
@@ -106,10 +107,14 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
     attempt.reading = analysis.read(turn.text)
 
     # The fence goes up in the event log while knowledge is looked up: neither needs the other.
-    _, attempt.sources = await asyncio.gather(_start_stream(attempt, chatbot), find_sources(app, chatbot, turn.text))
+    _, attempt.sources = await asyncio.gather(
+        _start_stream(attempt, chatbot), find_sources(app, chatbot, turn.text, turn.history)
+    )
     prompt = _build_prompt(app, chatbot, turn, attempt.sources)
-    prompt_tokens = sum(prompting.estimate_tokens(part.content) for part in prompt.turns)
-    chain = await targets_for(app, chatbot, attempt.sources, prompt_tokens=prompt_tokens)
+    prompt_tokens = await app.tokens.prompt(prompt)
+    attempt.sources = tuple(prompt.sources)  # those that found room
+    knows_nothing = abstains(chatbot, turn.text, prompt.sources)
+    chain = await targets_for(app, chatbot, prompt.sources, prompt_tokens=prompt_tokens, local=knows_nothing)
     attempt.books = CallBooks(
         app,
         job.scope,
@@ -119,6 +124,7 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
         message_id=job.message_id,
         attempt=job.attempt,
         visitor_id=turn.visitor_id,
+        import_id=import_of(job),
     )
     attempt.run = ProviderRun(
         chain.targets,
@@ -127,14 +133,18 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
         gates=app.gates,
         max_calls=app.settings.max_provider_calls - turn.calls_made,
         deadline=asyncio.get_running_loop().time() + _time_left_s(app, job),
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=prompt_tokens.tokens,
         hedging=hedges(app, chatbot),
         skipped=chain.skipped,
         patience_s=app.settings.provider_patience_s,
         spare=spare_for(app, chatbot, attempt.books, prompt_tokens=prompt_tokens),
     )
     relayed = await relay(
-        attempt.run.deltas(), attempt.sink, coalesce_s=app.settings.coalesce_s, progress=attempt.progress
+        attempt.run.deltas(),
+        attempt.sink,
+        coalesce_s=app.settings.coalesce_s,
+        hold_back=window(chatbot, prompt.sources),
+        progress=attempt.progress,
     )
     _measure_first_text(app, attempt)
     measure_route(app, attempt.run)
@@ -171,6 +181,8 @@ async def _end(app: Services, attempt: _Attempt, ending: Ending) -> None:
     app.metrics.processing_seconds.labels(tenant, provider_label(app, route.provider), model, attempt.job.type).observe(
         time.time() - attempt.began
     )
+    if is_grounded(answer.grounding) is False:
+        app.metrics.answers_ungrounded.labels(tenant).inc()
     _log.info(
         "answer.finished",
         state=ending.state.value,
@@ -199,6 +211,7 @@ def _answer_of(attempt: _Attempt, *, partial: bool) -> Answer | None:
     assert job.message_id is not None
     assert job.conversation_id is not None
     reading = attempt.reading
+    support, confidence = measure(progress.text, attempt.sources, run.route.provider)
     return Answer(
         id=AnswerId(new_id()),
         message_id=job.message_id,
@@ -206,13 +219,15 @@ def _answer_of(attempt: _Attempt, *, partial: bool) -> Answer | None:
         text=progress.text,
         provider=run.route.provider,
         model=storable(progress.model or run.route.model),
-        sources=_cited(attempt.sources, progress.text, run.route.provider),
+        sources=_cited(attempt, progress.text, run.route.provider),
         animation=animation.choose(
             job.message_id,
             intent=reading.intent if reading else None,
             sentiment=reading.sentiment if reading else None,
             animation_set=attempt.chatbot.animation_set if attempt.chatbot else None,
         ),
+        confidence=confidence,
+        grounding=support,
         usage=attempt.books.usage,
         cost_nano=attempt.books.cost_nano,
         cached="bypass",  # no cache is asked yet
@@ -222,11 +237,12 @@ def _answer_of(attempt: _Attempt, *, partial: bool) -> Answer | None:
     )
 
 
-def _cited(sources: tuple[Source, ...], text: str, provider: str) -> tuple[Source, ...]:
+def _cited(attempt: _Attempt, text: str, provider: str) -> tuple[Source, ...]:
     """The sources that the text cites. A model that cites none was still given them: then all are shown; the
     extractive provider that quotes none said that it doesn't know."""
-    cited = tuple(source for source in sources if f"[{source.n}]" in text)
-    return cited or (() if provider == EXTRACTIVE else sources)
+    cited = tuple(source for source in attempt.sources if f"[{source.n}]" in text)
+    found = cited or (() if provider == EXTRACTIVE else attempt.sources)
+    return shown(attempt.chatbot, found) if attempt.chatbot is not None else found
 
 
 async def _start_stream(attempt: _Attempt, chatbot: Chatbot) -> None:
@@ -261,13 +277,14 @@ def _build_prompt(
         name=chatbot.name,
         system_prompt=chatbot.system_prompt,
         personality=chatbot.personality,
-        with_knowledge=bool(sources),
+        policy=chatbot.policy,
         temperature=chatbot.temperature,
         max_tokens=chatbot.max_tokens,
         room_tokens=room_tokens(app, chatbot),
         no_answer_text=chatbot.no_answer_text,
         history_whole=turn.ordinal <= app.settings.context_messages,
         cache_key=chatbot.id,
+        count=app.tokens.count,
     )
 
 

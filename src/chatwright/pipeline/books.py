@@ -1,11 +1,16 @@
 """The books of one answer: a ledger row per provider call, what they sum up to, and what they say to the metrics."""
 
-from chatwright.domain.errors import ProviderError
+from dataclasses import replace
+
+from chatwright.adapters.providers.responses import MIN_OUTPUT_TOKENS
+from chatwright.adapters.tokens import PromptTokens
+from chatwright.domain.errors import BudgetExceeded, ProviderError
 from chatwright.domain.ids import CallId, ConversationId, MessageId, new_id
+from chatwright.domain.jobs import Job
 from chatwright.domain.providers import Route, Usage
 from chatwright.domain.scope import Scope
 from chatwright.features.budgets import CallEnd, CallStart, sane
-from chatwright.features.routing import ProviderRun
+from chatwright.features.routing import ProviderRun, Reach, Trace, reach_of
 from chatwright.pipeline.services import Services
 
 EXTRACTIVE = "extractive"
@@ -14,7 +19,7 @@ EXTRACTIVE = "extractive"
 class CallBooks:
     """Opens and closes ledger rows for one answer. Implements `features.routing.Books`.
 
-    `prompt_tokens` and `max_output_tokens` bound the reservation; `attempt` is the job's, where a message is answered;
+    `prompt_tokens` (counted, or a number that is not passed) and `max_output_tokens` bound the reservation; `attempt` is the job's, where a message is answered;
     `cheap` is set once a budget lets only the cheap model be called. After the run `usage` and `cost_nano` are the sums over all calls (cost None as soon as one call has no known price).
     """
 
@@ -23,22 +28,25 @@ class CallBooks:
         app: Services,
         scope: Scope,
         *,
-        prompt_tokens: int,
+        prompt_tokens: PromptTokens | int,
         max_output_tokens: int,
         conversation_id: ConversationId | None = None,
         message_id: MessageId | None = None,
         attempt: int = 0,
         purpose: str = "chat",
         visitor_id: str | None = None,
+        import_id: str | None = None,
     ) -> None:
         self._app = app
         self._scope = scope
-        self._worst = Usage(input_tokens=prompt_tokens, output_tokens=max_output_tokens)
+        self._prompt_tokens = prompt_tokens
+        self._max_output_tokens = max_output_tokens
         self._conversation_id = conversation_id
         self._message_id = message_id
         self._attempt = attempt
         self._purpose = purpose
         self._visitor_id = visitor_id
+        self._import_id = import_id
         self.cheap = False
         self.usage = Usage()
         self.cost_nano: int | None = 0
@@ -47,37 +55,45 @@ class CallBooks:
         """Commit the call's row with its reservation. Raises BudgetExceeded, Unavailable or LostLock: then no call is
         made."""
         call_id = CallId(new_id())
-        await self._app.ledger.open(
-            CallStart(
-                id=call_id,
-                tenant_id=self._scope.tenant_id,
-                chatbot_id=self._scope.chatbot_id,
-                conversation_id=self._conversation_id,
-                message_id=self._message_id,
-                attempt=self._attempt,
-                purpose=self._purpose,
-                provider=route.provider,
-                model=route.model,
-                key_id=route.key_id,
-                reserved_nano=self._reservation(route),
-                visitor_id=self._visitor_id,
-                cheap=self.cheap,
-            )
+        start = CallStart(
+            id=call_id,
+            tenant_id=self._scope.tenant_id,
+            chatbot_id=self._scope.chatbot_id,
+            conversation_id=self._conversation_id,
+            message_id=self._message_id,
+            attempt=self._attempt,
+            purpose=self._purpose,
+            provider=route.provider,
+            model=route.model,
+            key_id=route.key_id,
+            reserved_nano=self._reservation(route),
+            visitor_id=self._visitor_id,
+            import_id=self._import_id,
+            cheap=self.cheap,
         )
+        try:
+            await self._app.ledger.open(start)
+        except BudgetExceeded as error:
+            self._app.metrics.refusals.labels(error.scope or "other", "budget").inc()
+            raise
         if route.key_id is not None:
             self._app.provider_keys.used(route.key_id)
         return call_id
 
     def close(
-        self, call_id: CallId, route: Route, state: str, usage: Usage | None, error: ProviderError | None
+        self,
+        call_id: CallId,
+        route: Route,
+        state: str,
+        usage: Usage | None,
+        error: ProviderError | None,
+        trace: Trace | None = None,
     ) -> None:
-        if usage:
-            used = sane(usage)
-        elif route.provider != EXTRACTIVE and (state == "cancelled" or (error and error.error_class == "timeout")):
-            # The provider has read the prompt, and charges for it, though nobody got, or waited for, the answer.
-            used = Usage(input_tokens=self._worst.input_tokens, estimated=True)
-        else:
-            used = Usage(estimated=state != "failed")
+        """See `features.routing.Books`. Without a usage and without a trace the call was one of an answer in one piece."""
+        if usage is None and trace is None:
+            reach = reach_of(error, whole=True, begun=False, ended=False, open_book=True, drained=True)
+            trace = Trace(reach=reach)
+        used = sane(usage) if usage is not None and trace is None else self._guess(route, usage, trace)
         end = CallEnd(
             id=call_id,
             state=state,
@@ -86,7 +102,7 @@ class CallBooks:
             usage=used,
             error_class=error.error_class if error else None,
             upstream_status=error.upstream_status if error else None,
-            cost_nano=self._cost(route, state, used),
+            cost_nano=self._cost(route, used, reported=usage),
             price_book=self._app.catalogue.revision,
         )
         self._app.ledger.close(end)
@@ -100,13 +116,50 @@ class CallBooks:
         """The most that the call can cost; None when no price is known."""
         if route.provider == EXTRACTIVE:
             return 0
-        return self._app.catalogue.worst_case(route.provider, route.model, self._worst)
+        return self._app.catalogue.worst_case(route.provider, route.model, self._worst(route))
 
-    def _cost(self, route: Route, state: str, used: Usage) -> int | None:
-        """None when no price is known. A failed call that used nothing, or was never made, costs nothing."""
-        if state == "failed" and not (used.input_tokens or used.output_tokens):
+    def _worst(self, route: Route) -> Usage:
+        """The most that the call can use: the prompt's bound, and as long an answer as is asked for."""
+        facts = self._app.catalogue.model(route.provider, route.model)
+        given = self._prompt_tokens
+        if isinstance(given, PromptTokens):
+            given = given.estimate(
+                route.provider, route.model, base_url=route.base_url, context_tokens=facts.context_tokens
+            ).bound
+        said = max(self._max_output_tokens, MIN_OUTPUT_TOKENS) if self._max_output_tokens else 0
+        if facts.max_output_tokens is not None:
+            said = min(said, facts.max_output_tokens)
+        return Usage(input_tokens=given, output_tokens=said, estimated=True)
+
+    def _guess(self, route: Route, reported: Usage | None, trace: Trace | None) -> Usage:
+        """What a call used that did not say so to its end, and not less; `reported` is what it said before."""
+        if trace is None or route.provider == EXTRACTIVE:
+            return Usage()
+        if trace.reach is Reach.NOTHING:
+            return sane(reported) if reported is not None else Usage()
+        worst = self._worst(route)
+        said = self._app.tokens.said(trace.texts, route.provider, route.model)
+        output = trace.output_tokens(said, at_most=worst.output_tokens)
+        if reported is None:
+            return replace(worst, output_tokens=output)
+        heard = sane(reported)
+        return replace(heard, output_tokens=max(heard.output_tokens, output), estimated=True)
+
+    def _cost(self, route: Route, used: Usage, *, reported: Usage | None) -> int | None:
+        """None when no price is known. What used nothing costs nothing."""
+        if not (used.input_tokens or used.output_tokens):
             return 0
-        return self._app.catalogue.price(route.provider, route.model, used)
+        catalogue = self._app.catalogue
+        if not used.estimated:
+            return catalogue.price(route.provider, route.model, used)
+        if reported is None:
+            # What of it was written into a cache, or thought, is not known: each token at its side's dearest rate.
+            return catalogue.worst_case(route.provider, route.model, used)
+        costs = [
+            catalogue.price(route.provider, route.model, one)
+            for one in (used, replace(used, reasoning_tokens=used.output_tokens))
+        ]
+        return None if None in costs else max(cost for cost in costs if cost is not None)
 
     def _add(self, end: CallEnd) -> None:
         cost = end.cost_nano
@@ -135,6 +188,12 @@ class CallBooks:
             metrics.cost_dollars.labels(tenant, provider, model).inc(end.cost_nano / 1e9)
         if end.error_class:
             metrics.errors.labels(tenant, provider, end.error_class).inc()
+
+
+def import_of(job: Job) -> str | None:
+    """The import that a job works for, whose budget its calls count in. A payload may come from anywhere."""
+    import_id = job.payload.get("import_id")
+    return import_id if isinstance(import_id, str) and 0 < len(import_id) <= 200 and "\x00" not in import_id else None
 
 
 def measure_route(app: Services, run: ProviderRun) -> None:

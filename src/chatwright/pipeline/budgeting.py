@@ -12,10 +12,11 @@ from chatwright.domain.ids import TenantId
 from chatwright.domain.money import NANO_PER_USD
 from chatwright.domain.scope import Scope
 from chatwright.features import budgets, tenancy
-from chatwright.features.budgets import Action, BudgetStatus, Drift, PeriodKind, ScopeKind
+from chatwright.features.budgets import Action, BudgetStatus, Drift, PeriodKind, ScopeKind, SetBy
 from chatwright.pipeline.services import Services
 
 _TENANTS_A_PAGE = 200
+_TURNED_AT_MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,9 @@ async def set_budget(
     period: PeriodKind,
     limit_nano: int,
     action: Action,
+    set_by: SetBy = "tenant",
 ) -> NamedStatus:
-    """Set a budget, or change the one of the same owner and period. `scope_id`: a chatbot's slug or id, a visitor's or
+    """Set a budget, or change the one of the same owner, period and `set_by`. `scope_id`: a chatbot's slug or id, a visitor's or
     an import's id; for the tenant None or its own id. Raises NotFound, Unprocessable."""
     if scope_kind == "tenant" and scope_id not in (None, scope.tenant_id):
         raise NotFound("no such tenant", param="scope_id")
@@ -52,6 +54,7 @@ async def set_budget(
             period=period,
             limit_nano=limit_nano,
             action=action,
+            set_by=set_by,
         )
         detail = {
             "scope": made.scope_kind,
@@ -59,6 +62,7 @@ async def set_budget(
             "period": made.period,
             "limit_nano": made.limit_nano,
             "action": made.action,
+            "set_by": made.set_by,
         }
         await tenancy.record(db, scope.tenant_id, actor=actor, action="budget.set", target=made.id, detail=detail)
         slugs = await budgets.chatbot_slugs(db, scope)
@@ -74,10 +78,10 @@ async def list_budgets(app: Services, scope: Scope) -> list[NamedStatus]:
     return [NamedStatus(one, slugs.get(one.budget.scope_id)) for one in found]
 
 
-async def remove_budget(app: Services, scope: Scope, budget_id: str, *, actor: str) -> None:
-    """Remove a budget. Raises NotFound."""
+async def remove_budget(app: Services, scope: Scope, budget_id: str, *, actor: str, by: SetBy = "operator") -> None:
+    """Remove a budget. Raises NotFound, Forbidden when a tenant (`by`) would remove what an operator set."""
     async with app.db.transaction(scope) as db:
-        if not await budgets.delete_budget(db, scope, budget_id):
+        if not await budgets.delete_budget(db, scope, budget_id, by=by):
             raise NotFound("no such budget")
         await tenancy.record(db, scope.tenant_id, actor=actor, action="budget.removed", target=budget_id)
 
@@ -85,15 +89,26 @@ async def remove_budget(app: Services, scope: Scope, budget_id: str, *, actor: s
 async def reconcile(app: Services, scope: Scope | None, *, repair: bool, actor: str) -> list[tuple[TenantId, Drift]]:
     """Compare counters with the ledger, and with `repair` set them right: of one tenant, or of all for scope None.
 
-    A tenant at a time, each in a transaction of its own, because a tenant's calls wait while its sums are taken.
+    Looking holds up nobody; each repair is a transaction of its own, because the tenant's calls wait while it is made.
     """
     drifts: list[tuple[TenantId, Drift]] = []
     for tenant_id in [scope.tenant_id] if scope is not None else await _tenants(app):
         one = Scope(tenant_id=tenant_id)
         async with app.db.transaction(one) as db:
-            found = await budgets.reconcile(db, one, repair=repair, actor=actor)
-        drifts += [(tenant_id, drift) for drift in found]
+            found = await budgets.reconcile(db, one)
+        for drift in found:
+            mended = drift
+            if repair:
+                async with app.db.transaction(one) as db:
+                    mended = await budgets.repair(db, one, drift, actor=actor)
+            drifts.append((tenant_id, mended))
     return drifts
+
+
+async def begin_periods(app: Services) -> int:
+    """Begin the periods that have turned, so that no call has to. Returns how many; some at a time, because the sweeper
+    has other work too."""
+    return await budgets.begin_due(app.db, at_most=_TURNED_AT_MOST)
 
 
 async def measure_budgets(app: Services) -> None:

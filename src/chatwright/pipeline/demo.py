@@ -18,8 +18,8 @@ from chatwright.domain.scope import Scope
 from chatwright.features import credentials, knowledge, tenancy
 from chatwright.features.tenancy import NewChatbot
 from chatwright.pipeline import manage
+from chatwright.pipeline.documents import submit_text
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.submit import add_document
 
 TENANT_ID = TenantId("00000000-0000-7000-8000-00000000d3e0")  # fixed, so that every start finds the same one
 SLUG = "demo"
@@ -236,7 +236,7 @@ async def _ensure_documents(
         async with app.db.transaction(scope) as db:
             await knowledge.delete_document(db, scope, page.id)
     for document in wanted.values():
-        await add_document(
+        await submit_text(
             app,
             scope,
             knowledge_base_id,

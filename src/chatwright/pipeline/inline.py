@@ -1,4 +1,4 @@
-"""The same pipeline without a queue: `/v1/chat/completions` and `/v1/embeddings`. Stateless but for the ledger."""
+"""The same pipeline without a queue: `/v1/chat/completions`. Stateless but for the ledger."""
 
 import asyncio
 import time
@@ -7,33 +7,35 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from chatwright.domain.chatbot import Chatbot, ProviderLink
-from chatwright.domain.errors import DeadlineExceeded, NotFound, ProviderError
+from chatwright.domain.chatbot import Chatbot
+from chatwright.domain.errors import DeadlineExceeded
 from chatwright.domain.ids import new_id
 from chatwright.domain.limits import LimitedKey, Standing
 from chatwright.domain.providers import Delta, Finish, Prompt, Source, Turn, Usage
-from chatwright.domain.scope import Scope
 from chatwright.features import prompting
 from chatwright.features.limits import Ticket
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.attachments import check_attachments
 from chatwright.pipeline.books import CallBooks, measure_route, provider_label
+from chatwright.pipeline.grounding import abstains, shown, window
 from chatwright.pipeline.knowledge import find_sources
-from chatwright.pipeline.limits import admit_embedding, admit_inline, release, room_tokens
+from chatwright.pipeline.limits import admit_inline, release, room_tokens
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.targets import chain_for, hedges, spare_for, targets_for
+from chatwright.pipeline.stream import HoldBack
+from chatwright.pipeline.targets import hedges, spare_for, targets_for
 
-LOCAL_EMBEDDER = "chatwright-embed"
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InlineRequest:
-    """`turns` as the caller sent them, ending with the question; `options` are passed through to the provider."""
+    """`turns` as the caller sent them, ending with the question; `options` are passed through to the provider.
+    `visitor_id`: whom the caller asks for, where it says so; it has budgets and limits of its own."""
 
     chatbot: Chatbot
     turns: tuple[Turn, ...]
     key: LimitedKey | None = None
+    visitor_id: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     options: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -82,8 +84,11 @@ class InlineStream:
             finish = Finish.OTHER
             started = time.perf_counter()
             first = True
+            held = _Guarded.of(self._request.chatbot, prompt.sources)
             async with aclosing(run.deltas()) as deltas:
                 while (delta := await _before(deadline, anext(deltas, None))) is not None:
+                    if held is not None:
+                        delta = held.through(delta)
                     if delta.text:
                         if first:
                             first = False
@@ -94,7 +99,30 @@ class InlineStream:
         finally:
             release(self._app, ticket, spent.usage if spent else None)
         measure_route(self._app, run)
-        self.answer = _answer(self.id, "".join(text), finish, run, books, prompt)
+        self.answer = _answer(self.id, "".join(text), finish, run, books, prompt, self._request)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    """The windows of one stream: what a model thinks aloud reaches the same page as what it says."""
+
+    text: HoldBack
+    reasoning: HoldBack
+
+    @classmethod
+    def of(cls, chatbot: Chatbot, sources: Sequence[Source]) -> "_Guarded | None":
+        text, reasoning = window(chatbot, sources), window(chatbot, sources)
+        return None if text is None or reasoning is None else cls(text, reasoning)
+
+    def through(self, delta: Delta) -> Delta:
+        """A piece as the windows let it out; the piece that ends the answer brings the rest."""
+        if not (delta.text or delta.reasoning or delta.finish):
+            return delta
+        reasoning = self.reasoning.feed(delta.reasoning) if delta.reasoning else ""
+        text = self.text.feed(delta.text) if delta.text else ""
+        if delta.text or delta.finish:
+            reasoning += self.reasoning.finish()
+        return replace(delta, reasoning=reasoning, text=text + self.text.finish() if delta.finish else text)
 
 
 def stream(app: Services, request: InlineRequest) -> InlineStream:
@@ -113,58 +141,12 @@ async def complete(app: Services, request: InlineRequest) -> InlineAnswer:
         completion = await _before(deadline, run.complete())
     finally:
         release(app, ticket, spent.usage if spent else None)
+    if held := window(request.chatbot, prompt.sources):
+        completion = replace(completion, text=held.feed(completion.text) + held.finish())
     measure_route(app, run)
     standing = ticket.standing if ticket else None
-    answer = _answer(new_id(), completion.text, completion.finish, run, books, prompt, standing)
+    answer = _answer(new_id(), completion.text, completion.finish, run, books, prompt, request, standing)
     return replace(answer, tool_calls=completion.tool_calls) if completion.tool_calls else answer
-
-
-async def embed(
-    app: Services, scope: Scope, texts: Sequence[str], model: str, *, key: LimitedKey | None = None
-) -> tuple[list[list[float]], Usage, str, Standing | None]:
-    """One vector per text, by the local embedder (`chatwright-embed`) or by `provider/model`.
-
-    Raises NotFound for a model that is not configured, RateLimited before anything is done.
-    """
-    tokens = sum(prompting.estimate_tokens(text) for text in texts)
-    ticket = await admit_embedding(app, scope, key, tokens=tokens)
-    spent: Usage | None = None
-    try:
-        vectors, usage, name = await _embed(app, scope, texts, model)
-        spent = usage
-    finally:
-        release(app, ticket, spent)
-    return vectors, usage, name, ticket.standing if ticket else None
-
-
-async def _embed(app: Services, scope: Scope, texts: Sequence[str], model: str) -> tuple[list[list[float]], Usage, str]:
-    if model == LOCAL_EMBEDDER:
-        vectors = await app.embedder.embed(texts)
-        tokens = sum(prompting.estimate_tokens(text) for text in texts)
-        return vectors.tolist(), Usage(input_tokens=tokens, estimated=True), LOCAL_EMBEDDER
-    provider, _, name = model.partition("/")
-    if not name:
-        raise NotFound(f"no embedding model {model!r}; use {LOCAL_EMBEDDER} or provider/model", param="model")
-    chain = await chain_for(app, scope, [ProviderLink(provider=provider, model=name)], with_extractive=False)
-    if not chain.targets:
-        if chain.skipped[0].error_class == "not_configured":
-            raise NotFound(chain.skipped[0].message, param="model")
-        raise chain.skipped[0]
-    target = chain.targets[0]
-    tokens = sum(prompting.estimate_tokens(text) for text in texts)
-    books = CallBooks(app, scope, prompt_tokens=tokens, max_output_tokens=0, purpose="embedding")
-    call_id = await books.open(target.route)
-    state, usage, failed = "cancelled", None, None
-    try:
-        embeddings = await target.wire.embed(replace(target.route, call_id=call_id), texts)
-        usage = embeddings.usage or Usage(input_tokens=tokens, estimated=True)
-        state = "ok"
-    except ProviderError as error:
-        state, usage, failed = "failed", error.usage, error
-        raise
-    finally:
-        books.close(call_id, target.route, state, usage, failed)
-    return embeddings.vectors, usage or Usage(), embeddings.model or name
 
 
 async def _admit(app: Services, request: InlineRequest) -> Ticket | None:
@@ -175,6 +157,7 @@ async def _admit(app: Services, request: InlineRequest) -> Ticket | None:
         request.key,
         chars=sum([len(turn.content) for turn in request.turns]),
         max_tokens=min(request.max_tokens or chatbot.max_tokens, chatbot.max_tokens),
+        visitor_id=request.visitor_id,
     )
 
 
@@ -193,17 +176,25 @@ async def _before(deadline: float, step: Awaitable[_Result]) -> _Result:
 async def _prepare(app: Services, request: InlineRequest, deadline: float) -> tuple[ProviderRun, CallBooks, Prompt]:
     chatbot = request.chatbot
     check_attachments(app.http.guard, request.turns, request.options)
-    question = next((turn.content for turn in reversed(request.turns) if turn.role == "user"), "")
+    asked_at = max((at for at, turn in enumerate(request.turns) if turn.role == "user"), default=0)
+    question = request.turns[asked_at].content if request.turns and request.turns[asked_at].role == "user" else ""
     app.metrics.cache_requests.labels("bypass").inc()
-    sources = await find_sources(app, chatbot, question)
+    sources = await find_sources(app, chatbot, question, request.turns[:asked_at])
     prompt = _prompt(app, request, question, sources)
-    prompt_tokens = sum(len(turn.content) for turn in prompt.turns) // 3 + 8
-    chain = await targets_for(app, chatbot, sources, prompt_tokens=prompt_tokens)
+    prompt_tokens = await app.tokens.prompt(prompt)
+    # A caller's tools and pictures are knowledge of their own.
+    knows_nothing = (
+        abstains(chatbot, question, prompt.sources)
+        and not request.options.get("tools")
+        and all(turn.extra is None for turn in request.turns)
+    )
+    chain = await targets_for(app, chatbot, sources, prompt_tokens=prompt_tokens, local=knows_nothing)
     books = CallBooks(
         app,
         chatbot.scope,
         prompt_tokens=prompt_tokens,
         max_output_tokens=prompt.max_tokens or chatbot.max_tokens,
+        visitor_id=request.visitor_id,
     )
     run = ProviderRun(
         chain.targets,
@@ -212,7 +203,7 @@ async def _prepare(app: Services, request: InlineRequest, deadline: float) -> tu
         gates=app.gates,
         max_calls=app.settings.max_provider_calls,
         deadline=deadline,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=prompt_tokens.tokens,
         hedging=hedges(app, chatbot),
         skipped=chain.skipped,
         patience_s=app.settings.provider_patience_s,
@@ -226,7 +217,7 @@ def _prompt(app: Services, request: InlineRequest, question: str, sources: Seque
     chatbot = request.chatbot
     temperature = request.temperature if request.temperature is not None else chatbot.temperature
     max_tokens = min(request.max_tokens or chatbot.max_tokens, chatbot.max_tokens)
-    if not sources and not chatbot.system_prompt and not chatbot.personality:
+    if chatbot.policy is None and not sources and not chatbot.system_prompt and not chatbot.personality:
         return Prompt(
             turns=request.turns,
             question=question,
@@ -244,12 +235,13 @@ def _prompt(app: Services, request: InlineRequest, question: str, sources: Seque
         name=chatbot.name,
         system_prompt=chatbot.system_prompt,
         personality=chatbot.personality,
-        with_knowledge=bool(sources),
+        policy=chatbot.policy,
         temperature=temperature,
         max_tokens=max_tokens,
         room_tokens=room_tokens(app, chatbot),
         no_answer_text=chatbot.no_answer_text,
         cache_key=chatbot.id,
+        count=app.tokens.count,
     )
     turns = list(request.turns)
     for index in range(len(turns) - 1, -1, -1):
@@ -266,6 +258,7 @@ def _answer(
     run: ProviderRun,
     books: CallBooks,
     prompt: Prompt,
+    request: InlineRequest,
     standing: Standing | None = None,
 ) -> InlineAnswer:
     assert run.route is not None
@@ -278,7 +271,7 @@ def _answer(
         model=run.route.model,
         attempts=run.attempts,
         cost_nano=books.cost_nano,
-        sources=prompt.sources,
+        sources=shown(request.chatbot, prompt.sources),
         standing=standing,
     )
 

@@ -5,7 +5,7 @@ was made, and a key that was revoked meanwhile makes no further call. Made by `p
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from chatwright.adapters.providers.base import Embeddings, WireFormat
+from chatwright.adapters.providers.base import Embeddings, EmbeddingTask, WireFormat
 from chatwright.domain.errors import ProviderError, Unavailable
 from chatwright.domain.providers import Completion, Delta, Prompt, Route
 from chatwright.domain.scope import Scope
@@ -37,10 +37,12 @@ class KeyedWire:
         await self._check(route)
         return await self._wire.complete(route, prompt)
 
-    async def embed(self, route: Route, texts: Sequence[str]) -> Embeddings:
+    async def embed(
+        self, route: Route, texts: Sequence[str], *, dimensions: int | None = None, task: EmbeddingTask | None = None
+    ) -> Embeddings:
         """See WireFormat.embed. Raises ProviderError, also for a key that has ended."""
         await self._check(route)
-        return await self._wire.embed(route, texts)
+        return await self._wire.embed(route, texts, dimensions=dimensions, task=task)
 
     async def _stream(self, route: Route, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         await self._check(route)

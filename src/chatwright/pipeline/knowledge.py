@@ -1,20 +1,154 @@
-"""Question -> sources: one vector, one search under the chatbot's scope."""
+"""Question -> sources: both halves of a search under the tenant's scope, ranked, judged and explained.
 
+Called by the flows that answer (`find_sources`), and by REST, CLI and search jobs (`explain_search`).
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from chatwright.adapters.models import Embedder, ModelUnavailable
 from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.providers import Source
+from chatwright.domain.errors import BudgetExceeded, NotFound, ProviderError, RateLimited
+from chatwright.domain.ids import KnowledgeBaseId, is_id
+from chatwright.domain.language import detect_language
+from chatwright.domain.providers import Source, Turn
+from chatwright.domain.scope import Scope
 from chatwright.features import knowledge
+from chatwright.features.knowledge import Hit, Retrieved, Vector
+from chatwright.pipeline.embedding import embedder_for
 from chatwright.pipeline.services import Services
 
+Rerank = Callable[[str, Sequence[Hit]], Awaitable[Sequence[float]]]
+"""The slot for a model that reads question and passage together: question and hits to their relevances, each 0..1."""
 
-async def find_sources(app: Services, chatbot: Chatbot, question: str) -> tuple[Source, ...]:
-    """The passages that probably answer the question, best first; empty when nothing does, or no knowledge is set."""
+_FALLBACK_LANGUAGE = "en"
+_TRIES = 2
+"""A base may change its embedder between reading it and searching it."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedHit:
+    """A passage with its relevance, how it came about, and why it is no source (None: it is one)."""
+
+    hit: Hit
+    why_not: str | None
+    explain: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+async def find_sources(
+    app: Services, chatbot: Chatbot, question: str, history: Sequence[Turn] = (), *, rerank: Rerank | None = None
+) -> tuple[Source, ...]:
+    """The passages that probably answer the question, best first; empty when nothing does, or no knowledge is set.
+
+    `history`: the turns before it, for a question that leans on them. A provider's embedder that fails leaves the
+    keywords. Raises Unavailable when the database cannot be reached.
+    """
     if chatbot.knowledge_base_id is None or not chatbot.has_knowledge or not question.strip():
         return ()
-    vector = (await app.embedder.embed([question]))[0]
-    async with app.db.transaction(chatbot.scope) as db:
-        hits = await knowledge.search(db, chatbot.scope, chatbot.knowledge_base_id, vector, top_k=knowledge.CANDIDATES)
+    try:
+        hits = await _search(app, chatbot.scope, chatbot.knowledge_base_id, question, history, rerank=rerank)
+    except NotFound:  # deleted a moment ago
+        return ()
     return tuple(
         knowledge.choose_sources(
             question, hits, threshold=app.settings.relevance_threshold, at_most=app.settings.knowledge_top_k
         )
     )
+
+
+async def explain_search(
+    app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId, question: str, *, k: int
+) -> list[ExplainedHit]:
+    """The `k` best passages, those that would be no source too, each with its reasons. Raises NotFound."""
+    hits = await _search(app, scope, knowledge_base_id, question, (), top_k=max(k, knowledge.CANDIDATES))
+    choices = knowledge.choose(hits, threshold=app.settings.relevance_threshold, at_most=app.settings.knowledge_top_k)
+    return [
+        ExplainedHit(hit=choice.hit, why_not=choice.why_not, explain=_explained(choice.hit)) for choice in choices[:k]
+    ]
+
+
+def _explained(hit: Hit) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "cosine": round(hit.cosine, 4),
+        "keywords": round(hit.keyword_score, 4),
+        "words": round(hit.words, 4),
+        "heading": hit.heading,
+        "page": hit.page,
+        "language": hit.language,
+    }
+    if hit.evidence is not None:
+        found |= {
+            "vector_weight": hit.evidence.vector_weight,
+            "score": round(hit.evidence.score, 4),
+        }
+    return found
+
+
+async def _search(
+    app: Services,
+    scope: Scope,
+    knowledge_base_id: KnowledgeBaseId,
+    question: str,
+    history: Sequence[Turn],
+    *,
+    top_k: int = knowledge.CANDIDATES,
+    rerank: Rerank | None = None,
+) -> list[Hit]:
+    """Ranked hits. Raises NotFound for a base that this tenant does not have."""
+    if not is_id(knowledge_base_id):
+        raise NotFound("no such knowledge base")
+    language = detect_language(question)
+    embedder: Embedder | None = None
+    found = Retrieved(hits=[])
+    for _ in range(_TRIES):
+        async with app.db.transaction(scope) as db:
+            base = await knowledge.get_knowledge_base(db, scope, knowledge_base_id)
+            if base is not None and language is None:
+                language = await knowledge.main_language(db, scope, knowledge_base_id) or _FALLBACK_LANGUAGE
+        if base is None:
+            raise NotFound("no such knowledge base")
+        earlier = knowledge.earlier_question(question, history, language)
+        embedder, vector = await _embed(app, scope, base, f"{earlier}\n{question}" if earlier else question)
+        async with app.db.transaction(scope) as db:
+            found = await knowledge.retrieve(
+                db,
+                scope,
+                knowledge_base_id,
+                vector,
+                terms=knowledge.weighed_terms(question, earlier, language),
+                top_k=top_k,
+                large=knowledge.is_large(base.chunk_count),
+                embedder=None if vector is None else base.embedder,
+            )
+        if found.hits:
+            break
+    ranked = knowledge.rank(
+        question,
+        found.hits,
+        language=language,
+        embedder=embedder.name if embedder is not None else "",
+        embedder_languages=embedder.languages if embedder is not None else frozenset(),
+        cosines=found.cosines,
+    )
+    if rerank is not None and ranked:
+        relevances = await rerank(question, ranked)
+        ranked = [replace(hit, relevance=value) for hit, value in zip(ranked, relevances, strict=True)]
+        ranked.sort(key=lambda hit: -hit.relevance)
+    return ranked
+
+
+async def _embed(
+    app: Services, scope: Scope, base: knowledge.KnowledgeBase, text: str
+) -> tuple[Embedder | None, Vector | None]:
+    """The question's vector by the base's embedder; (None, None) while that cannot be had: keywords find a lot alone."""
+    try:
+        embedder = await embedder_for(app, base, scope)
+        return embedder, (await embedder.embed_queries([text]))[0]
+    except (ProviderError, RateLimited, BudgetExceeded, ModelUnavailable) as error:
+        log.warning("search.without_vectors", embedder=base.embedder, error=error.code)
+        return None, None

@@ -4,10 +4,12 @@ A request without any limit costs no round trip. Messages are let in at accept a
 `/v1` are let in and settled in one process; batch jobs are let in by the worker, and wait where they are not.
 """
 
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from typing import Any
 
 from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.errors import BadRequest, ChatwrightError, NotFound
+from chatwright.domain.errors import BadRequest, ChatwrightError, NotFound, PayloadTooLarge, RateLimited
 from chatwright.domain.ids import ChatbotId, MessageId, TenantId, new_id
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.limits import LimitedKey, Limits, limits_in
@@ -24,11 +26,17 @@ _BATCH_JOBS = (JobType.CSV_IMPORT_BATCH, JobType.CONVERSATION_SUMMARY)
 
 
 async def admit_inline(
-    app: Services, chatbot: Chatbot, key: LimitedKey | None, *, chars: int, max_tokens: int
+    app: Services,
+    chatbot: Chatbot,
+    key: LimitedKey | None,
+    *,
+    chars: int,
+    max_tokens: int,
+    visitor_id: str | None = None,
 ) -> Ticket | None:
     """Let one `/v1` completion in; None where nothing is limited. Hand it to `release`.
 
-    `chars`: of the prompt as it came. Raises RateLimited, BadRequest for a prompt longer than the plan allows.
+    `chars`: of the prompt as it came. `visitor_id`: whom the caller asks for, if it says so. Raises RateLimited, BadRequest for a prompt longer than the plan allows.
     """
     at_most = tenancy.plan_of(chatbot.plan).max_context_tokens
     if chars // 4 > at_most:
@@ -36,10 +44,11 @@ async def admit_inline(
             f"the messages have about {chars // 4:,} tokens; the plan {chatbot.plan} allows {at_most:,}",
             param="messages",
         )
-    rules = _rules(chatbot.plan, chatbot, key=key)
+    rules = _rules(chatbot.plan, chatbot, visitor_id=visitor_id, key=key)
     if not rules:
         return None
-    return await app.limiter.admit(
+    return await _admit(
+        app,
         chatbot.tenant_id,
         rules,
         tokens=chars // 4 + max_tokens,
@@ -49,13 +58,13 @@ async def admit_inline(
 
 
 async def admit_embedding(app: Services, scope: Scope, key: LimitedKey | None, *, tokens: int) -> Ticket | None:
-    """Let one call to `/v1/embeddings` in, like `admit_inline`."""
+    """Let one call to `/v1/embeddings` in, like `admit_inline`. It belongs to no chatbot, so no visitor's limits apply."""
     plan, _ = await app.chatbots.rating(scope.tenant_id)
     rules = _rules(plan, None, tenant_id=scope.tenant_id, key=key)
     if not rules:
         return None
     hold_s = app.settings.answer_deadline_s + _MARGIN_S
-    return await app.limiter.admit(scope.tenant_id, rules, tokens=tokens, member=new_id(), hold_s=hold_s)
+    return await _admit(app, scope.tenant_id, rules, tokens=tokens, member=new_id(), hold_s=hold_s)
 
 
 def release(app: Services, ticket: Ticket | None, usage: Usage | None) -> None:
@@ -69,11 +78,22 @@ async def admit_message(
 ) -> tuple[Ticket | None, int]:
     """Let a visitor's message in: (the ticket or None, the priority that the tenant's plan allows).
 
-    Raises RateLimited, NotFound for a conversation that is not the caller's, Unavailable.
+    Raises RateLimited, PayloadTooLarge for a text longer than the plan's longest prompt, NotFound for a conversation
+    that is not the caller's, Unavailable.
     """
-    plan, has_limited_chatbots = await app.chatbots.rating(scope.tenant_id)
-    priority = min(draft.priority, tenancy.plan_of(plan).max_priority)
-    if not has_limited_chatbots and draft.key is None and tenancy.plan_of(plan).limits == Limits():
+    plan, has_limits = await app.chatbots.rating(scope.tenant_id)
+    granted = tenancy.plan_of(plan)
+    # No script has more than a token for each character: most texts need not be counted to be known to fit.
+    if (
+        len(text) > granted.max_context_tokens
+        and (length := prompting.estimate_tokens(text)) > granted.max_context_tokens
+    ):
+        raise PayloadTooLarge(
+            f"the text has about {length:,} tokens; the plan {plan} allows prompts of {granted.max_context_tokens:,}",
+            param="text",
+        )
+    priority = min(draft.priority, granted.max_priority)
+    if not has_limits and draft.key is None and granted.limits == _NONE:
         return None, priority
     chatbot_id, visitor_id = scope.chatbot_id or draft.chatbot_id, draft.visitor_id
     if draft.conversation_id is not None and (chatbot_id is None or visitor_id is None):
@@ -81,17 +101,18 @@ async def admit_message(
     if chatbot_id is None:
         raise NotFound("no such conversation")
     chatbot = await app.chatbots.get(scope, chatbot_id)
-    rules = _rules(plan, chatbot, visitor_id=visitor_id, key=_without_concurrency(draft.key))
+    rules = _rules(plan, chatbot, visitor_id=visitor_id, key=draft.key)
     if not rules:
         return None, priority
-    ticket = await app.limiter.admit(
+    ticket = await _admit(
+        app,
         scope.tenant_id,
         rules,
         tokens=prompting.estimate_tokens(text) + chatbot.max_tokens,
         member=message_id,
         # It may lie in the queue for as long as an answer may take, and then take that long.
         hold_s=2 * app.settings.answer_deadline_s,
-        keep_estimate=True,
+        keep_record=True,
     )
     return ticket, priority
 
@@ -99,14 +120,15 @@ async def admit_message(
 async def settle_message(app: Services, job: Job, answer: Answer | None) -> None:
     """A message has ended: give back what was taken for it. Without an answer its tokens stay taken; they come back
     within the minute. Never raises: what is not given back ends by itself."""
-    if job.scope.chatbot_id is None or job.message_id is None:
+    if job.message_id is None:
         return
     try:
-        chatbot = await app.chatbots.get(job.scope, job.scope.chatbot_id)
-        rules = _rules(chatbot.plan, chatbot)
-        if any(rule.limits.tokens_per_minute or rule.limits.concurrency for rule in rules):
+        # The message's own record says what it took, from its key and its visitor too. Where the tenant has no limits at
+        # all there is none, and nobody asks for it.
+        plan, has_limits = await app.chatbots.rating(job.scope.tenant_id)
+        if has_limits or tenancy.plan_of(plan).limits != _NONE:
             used = None if answer is None else answer.usage.input_tokens + answer.usage.output_tokens
-            await app.limiter.settle_message(job.scope.tenant_id, rules, job.message_id, used_tokens=used)
+            await app.limiter.settle_message(job.scope.tenant_id, job.message_id, used_tokens=used)
     except (ChatwrightError, TimeoutError):
         return
 
@@ -115,15 +137,15 @@ async def admit_job(app: Services, job: Job) -> None:
     """Let one run of a batch job in. Raises RateLimited: the job waits until it fits, and no attempt is counted."""
     if job.type not in _BATCH_JOBS:
         return
-    plan, has_limited_chatbots = await app.chatbots.rating(job.scope.tenant_id)
+    plan, has_limits = await app.chatbots.rating(job.scope.tenant_id)
     chatbot = None
-    if has_limited_chatbots and job.scope.chatbot_id is not None:
+    if has_limits and job.scope.chatbot_id is not None:
         chatbot = await app.chatbots.get(job.scope, job.scope.chatbot_id)
     rules = [
         Rule(rule.kind, rule.id, Limits(requests_per_minute=rule.limits.requests_per_minute))
         for rule in _rules(plan, chatbot, tenant_id=job.scope.tenant_id)
     ]
-    await app.limiter.admit(job.scope.tenant_id, rules, tokens=0, member=job.id, hold_s=0.0)
+    await _admit(app, job.scope.tenant_id, rules, tokens=0, member=job.id, hold_s=0.0)
 
 
 def room_tokens(app: Services, chatbot: Chatbot) -> int:
@@ -147,11 +169,10 @@ def _rules(
         limits = limits_in(chatbot.limits)
         if limits != _NONE:
             rules.append(Rule("chatbot", chatbot.id, limits))
-        per_visitor = chatbot.limits.get("visitor_requests_per_minute")
-        if visitor_id is not None and isinstance(per_visitor, int) and per_visitor > 0:
+        if visitor_id is not None and (limits := _visitor_limits(chatbot.limits)) != _NONE:
             # Tenants choose visitors' ids: any text, of any length.
             digest = blake2b(visitor_id.encode("utf-8", "replace"), digest_size=12).hexdigest()
-            rules.append(Rule("visitor", f"{chatbot.id}:{digest}", Limits(requests_per_minute=per_visitor)))
+            rules.append(Rule("visitor", f"{chatbot.id}:{digest}", limits))
     if key is not None and key.limits != _NONE:
         rules.append(Rule("key", key.id, key.limits))
     return rules
@@ -160,12 +181,30 @@ def _rules(
 _NONE = Limits()
 
 
-def _without_concurrency(key: LimitedKey | None) -> LimitedKey | None:
-    """A queued message's worker does not know the key it came with, so it could not give its lease back."""
-    if key is None or not key.limits.concurrency:
-        return key
-    limits = Limits(requests_per_minute=key.limits.requests_per_minute, tokens_per_minute=key.limits.tokens_per_minute)
-    return LimitedKey(key.id, limits)
+def _visitor_limits(fields: Mapping[str, Any]) -> Limits:
+    """A chatbot's limits for each of its visitors: those whose names begin with `visitor_`."""
+    start = "visitor_"
+    return limits_in({name[len(start) :]: value for name, value in fields.items() if name.startswith(start)})
+
+
+async def _admit(
+    app: Services,
+    tenant_id: TenantId,
+    rules: Sequence[Rule],
+    *,
+    tokens: int,
+    member: str,
+    hold_s: float,
+    keep_record: bool = False,
+) -> Ticket:
+    """`Limiter.admit`, its refusals counted."""
+    try:
+        return await app.limiter.admit(
+            tenant_id, rules, tokens=tokens, member=member, hold_s=hold_s, keep_record=keep_record
+        )
+    except RateLimited as error:
+        app.metrics.refusals.labels(error.scope or "other", error.unit or "other").inc()
+        raise
 
 
 async def _owners(app: Services, scope: Scope, draft: Draft) -> tuple[ChatbotId, str]:

@@ -17,6 +17,7 @@ from chatwright.domain.scope import Scope
 from chatwright.features import credentials, tenancy
 from chatwright.features.credentials import ApiKey
 from chatwright.features.tenancy import NewChatbot, Tenant
+from chatwright.pipeline.embedding import choose_embedder
 from chatwright.pipeline.services import Services
 
 log = structlog.get_logger(__name__)
@@ -101,6 +102,7 @@ async def create_chatbot(app: Services, scope: Scope, new: NewChatbot, *, actor:
     Raises Conflict if the slug is taken or the plan allows no more chatbots, Unprocessable for malformed values.
     """
     _check_providers(app, new.providers)
+    pinned = await choose_embedder(app, scope)
     async with app.db.transaction(scope) as db:
         tenant = await tenancy.get_tenant(db, scope.tenant_id)
         if tenant is None:
@@ -109,7 +111,7 @@ async def create_chatbot(app: Services, scope: Scope, new: NewChatbot, *, actor:
         at_most = tenancy.limits_of(tenant.plan).max_chatbots
         if await tenancy.count_chatbots(db, scope) >= at_most:
             raise Conflict(f"the plan {tenant.plan} allows at most {at_most} chatbots")
-        chatbot = await tenancy.create_chatbot(db, scope, new)
+        chatbot = await tenancy.create_chatbot(db, scope, new, embedder=pinned.name, dimension=pinned.dimension)
         await tenancy.record(
             db,
             scope.tenant_id,
@@ -175,6 +177,8 @@ async def create_key(
     async with app.db.operator() as db:
         key = await _make_key(db, tenant_id=tenant_id, name=name, limits=limits)
         await tenancy.record(db, tenant_id, actor=actor, action="key.created", target=key.key.id)
+    if limits and tenant_id is not None:
+        app.chatbots.invalidate(tenant_id)
     return key
 
 

@@ -18,16 +18,19 @@ from chatwright.domain.errors import (
     Unavailable,
     Unprocessable,
 )
-from chatwright.domain.ids import ConversationId, DocumentId, is_id
+from chatwright.domain.ids import ConversationId, CrawlId, DocumentId, KnowledgeBaseId, is_id
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.messages import MessageState
-from chatwright.features import analysis, animation, jobs, knowledge
+from chatwright.features import analysis, animation, crawling, jobs, knowledge
 from chatwright.features.conversations import LoadedTurn
 from chatwright.pipeline.answer import answer
 from chatwright.pipeline.apology import with_apology
+from chatwright.pipeline.crawl import crawl_site
+from chatwright.pipeline.embedding_batches import Unfinished
 from chatwright.pipeline.ending import Ending, end_message, words_of
 from chatwright.pipeline.index import index_document
 from chatwright.pipeline.limits import admit_job
+from chatwright.pipeline.reembed import reembed
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.submit import analyze, check_rows, search_knowledge
 from chatwright.pipeline.summary import summarise
@@ -71,6 +74,8 @@ async def settle_failure(app: Services, job: Job, error: ChatwrightError) -> flo
         delay_s = _away_delay_s(job) if ours_away else policy.backoff_s * 2**job.failures
         if isinstance(error, RateLimited):
             delay_s = error.retry_after_s
+        elif isinstance(error, Unfinished):
+            delay_s = error.delay_s
         async with app.db.transaction(job.scope) as db:
             await jobs.retry(db, job, delay_s=delay_s, counts=not ours_away, code=error.code, message=words_of(error))
         return delay_s
@@ -87,6 +92,9 @@ async def settle_failure(app: Services, job: Job, error: ChatwrightError) -> flo
                     await knowledge.set_document_state(
                         db, job.scope, DocumentId(document_id), "failed", error=words_of(error)
                     )
+                crawl_id = job.payload.get("crawl_id")
+                if job.type is JobType.SITE_CRAWL and isinstance(crawl_id, str) and is_id(crawl_id):
+                    await crawling.finish_crawl(db, job.scope, CrawlId(crawl_id), "failed", error=words_of(error))
     _log.warning("job.dead", job_id=job.id, job_type=job.type, code=error.code, error=error.message)
     return None
 
@@ -132,8 +140,17 @@ async def _work(app: Services, job: Job) -> Any:
             return await summarise(app, job, ConversationId(_id(payload, "conversation_id")))
         case JobType.DOCUMENT_INDEX:
             document_id = DocumentId(_id(payload, "document_id"))
-            await index_document(app.db, app.embedder, job.scope, document_id)
-            return {"document_id": document_id}
+            indexed = await index_document(app, job.scope, document_id)
+            return {
+                "document_id": document_id,
+                "chunks": indexed.chunks if indexed else 0,
+                "embedded": indexed.embedded if indexed else 0,
+            }
+        case JobType.KNOWLEDGE_REEMBED:
+            base_id = KnowledgeBaseId(_id(payload, "knowledge_base_id"))
+            return {"knowledge_base_id": base_id, "embedded": await reembed(app, job.scope, base_id)}
+        case JobType.SITE_CRAWL:
+            return await crawl_site(app, job, CrawlId(_id(payload, "crawl_id")))
         case JobType.CSV_IMPORT_BATCH:
             rows = payload.get("rows")
             texts = check_rows(rows if isinstance(rows, list) else [], max_chars=app.settings.max_text_chars)

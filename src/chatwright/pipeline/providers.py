@@ -179,8 +179,9 @@ async def _try_link(app: Services, scope: Scope, link: ProviderLink) -> list[Tri
 
 async def _try(app: Services, scope: Scope, target: Target) -> Tried:
     route = target.route
-    books = CallBooks(app, scope, prompt_tokens=16, max_output_tokens=_ANSWER_TOKENS, purpose="test")
     prompt = Prompt(turns=(Turn("user", _QUESTION),), question=_QUESTION, max_tokens=_ANSWER_TOKENS)
+    prompt_tokens = await app.tokens.prompt(prompt)
+    books = CallBooks(app, scope, prompt_tokens=prompt_tokens, max_output_tokens=_ANSWER_TOKENS, purpose="test")
     started = time.perf_counter()
     call_id = await books.open(route)
     state, usage, failed = "cancelled", None, None

@@ -6,11 +6,13 @@ from hashlib import sha256
 
 from chatwright.adapters.alerts import Courier
 from chatwright.adapters.catalogue import Catalogue
-from chatwright.adapters.models import Embedder
+from chatwright.adapters.files import Files
+from chatwright.adapters.models import LocalEmbedders
 from chatwright.adapters.postgres import Database
 from chatwright.adapters.providers.base import WireFormat
 from chatwright.adapters.providers.http import HttpClients
 from chatwright.adapters.queue import Producer
+from chatwright.adapters.tokens import TokenCounts
 from chatwright.adapters.valkey import Channel, StreamLog, Valkey
 from chatwright.features.budgets import Ledger
 from chatwright.features.credentials import KeyDirectory
@@ -62,6 +64,13 @@ class PipelineSettings:
     cheap_model: str = ""
     provider_limits: Mapping[str, KeyLimits] = field(default_factory=dict[str, KeyLimits])
     """Of the platform's keys, by provider."""
+    document_max_bytes: int = 50 * 1024 * 1024
+    index_memory_mib: int = 2048
+    page_timeout_s: float = 30.0
+    web_user_agent: str = "chatwright"
+    robots_txt: bool = True
+    crawl_max_pages: int = 500
+    crawl_delay_s: float = 0.5
     vertex_location: str = "global"
     vertex_gateway: str = ""
 
@@ -80,7 +89,9 @@ class Services:
     http: HttpClients
     wires: Mapping[str, WireFormat]
     platform_providers: Mapping[str, PlatformProvider]
-    embedder: Embedder
+    embedder: LocalEmbedders
+    tokens: TokenCounts
+    files: Files
     ledger: Ledger
     chatbots: ChatbotDirectory
     keys: KeyDirectory

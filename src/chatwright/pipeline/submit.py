@@ -1,4 +1,4 @@
-"""Work that a tenant hands in apart from chat: single jobs, documents, searches, analyses, and dead letters."""
+"""Work that a tenant hands in apart from chat and documents: single jobs, searches, analyses, and dead letters."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from typing import Any, cast
 
 from chatwright.adapters.queue import route
 from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.errors import BadRequest, Conflict, NotFound, Unprocessable
+from chatwright.domain.errors import Conflict, NotFound, Unprocessable
 from chatwright.domain.ids import DeadLetterId, JobId, KnowledgeBaseId, is_id, new_id
 from chatwright.domain.jobs import JobType
 from chatwright.domain.scope import Scope
-from chatwright.features import analysis, conversations, jobs, knowledge, tenancy
-from chatwright.features.knowledge import Document
+from chatwright.features import analysis, conversations, jobs, tenancy
 from chatwright.pipeline.accept import inspect
 from chatwright.pipeline.enqueue import enqueue, enqueue_row
+from chatwright.pipeline.knowledge import explain_search
 from chatwright.pipeline.services import Services
 
 DEFAULT_PRIORITY = 5
@@ -25,7 +25,7 @@ _TEXT_JOBS = frozenset({JobType.SENTIMENT_ANALYSIS, JobType.INTENT_CLASSIFICATIO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchHit:
-    """`score` is the relevance in 0..1, `explain` how it came about."""
+    """`score` is the relevance in 0..1, `explain` how it came about; `why_not` says why it would be no source."""
 
     document_id: str
     title: str
@@ -33,6 +33,7 @@ class SearchHit:
     score: float
     text: str
     explain: dict[str, Any] = field(default_factory=dict[str, Any])
+    why_not: str | None = None
 
 
 async def submit_job(
@@ -78,66 +79,22 @@ async def submit_job(
     return job_id
 
 
-async def add_document(
-    app: Services,
-    scope: Scope,
-    knowledge_base_id: KnowledgeBaseId,
-    *,
-    title: str,
-    text: str,
-    url: str | None,
-    media_type: str,
-) -> Document:
-    """Store a document and queue its indexing. Raises NotFound for an unknown knowledge base."""
-    if not is_id(knowledge_base_id):
-        raise NotFound("no such knowledge base")
-    clean = text.replace("\x00", "").encode("utf-8", "replace").decode()
-    if not clean.strip():
-        raise BadRequest("the document has no text", param="text")
-    job_id = JobId(new_id())
-    queue = route(JobType.DOCUMENT_INDEX, DEFAULT_PRIORITY)
-    async with app.db.transaction(scope) as db:
-        document = await knowledge.create_document(
-            db, scope, knowledge_base_id, title=title, text=clean, url=url, media_type=media_type
-        )
-        await jobs.insert_job(
-            db,
-            scope,
-            job_id=job_id,
-            job_type=JobType.DOCUMENT_INDEX,
-            queue=queue,
-            priority=DEFAULT_PRIORITY,
-            payload={"document_id": document.id},
-        )
-    await enqueue(
-        app, scope, job_id=job_id, job_type=JobType.DOCUMENT_INDEX, queue=queue, priority=DEFAULT_PRIORITY, generation=1
-    )
-    return document
-
-
 async def search_knowledge(
     app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId, query: str, k: int
 ) -> list[SearchHit]:
     """The `k` best passages with their scores, those below the threshold too. Raises NotFound."""
-    if not is_id(knowledge_base_id):
-        raise NotFound("no such knowledge base")
     text = inspect(query, max_chars=app.settings.max_text_chars)
-    vector = (await app.embedder.embed([text]))[0]
-    async with app.db.transaction(scope) as db:
-        if await knowledge.get_knowledge_base(db, scope, knowledge_base_id) is None:
-            raise NotFound("no such knowledge base")
-        hits = await knowledge.search(db, scope, knowledge_base_id, vector, top_k=max(k, knowledge.CANDIDATES))
-    ranked = knowledge.rank(text, hits)[:k]
     return [
         SearchHit(
-            document_id=hit.document_id,
-            title=hit.title,
-            url=hit.url,
-            score=hit.relevance,
-            text=hit.text,
-            explain={"cosine": round(hit.cosine, 4), "heading": hit.heading},
+            document_id=found.hit.document_id,
+            title=found.hit.title,
+            url=found.hit.url,
+            score=found.hit.relevance,
+            text=found.hit.text,
+            explain=found.explain,
+            why_not=found.why_not,
         )
-        for hit in ranked
+        for found in await explain_search(app, scope, knowledge_base_id, text, k=k)
     ]
 
 
@@ -246,6 +203,11 @@ def _check_payload(app: Services, job_type: JobType, chatbot: Chatbot | None, pa
     elif job_type is JobType.DOCUMENT_INDEX:
         need("document_id", str)
         need_id("document_id")
+    elif job_type is JobType.KNOWLEDGE_REEMBED:
+        need("knowledge_base_id", str)
+        need_id("knowledge_base_id")
+    elif job_type is JobType.SITE_CRAWL:
+        raise Unprocessable("send sitemaps and sites to POST /api/v1/knowledge-bases/{id}/documents", param="type")
     elif job_type is JobType.CHAT_RESPONSE:
         raise Unprocessable("send chat messages to POST /api/v1/conversations/{id}/messages", param="type")
     else:

@@ -13,7 +13,7 @@ from chatwright.domain.jobs import Job
 from chatwright.domain.providers import Prompt, Turn
 from chatwright.features import analysis, conversations, prompting
 from chatwright.features.routing import ProviderRun
-from chatwright.pipeline.books import CallBooks
+from chatwright.pipeline.books import CallBooks, import_of
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.targets import chain_for, cheap_links
 
@@ -39,7 +39,7 @@ async def summarise(app: Services, job: Job, conversation_id: ConversationId) ->
     if job.scope.chatbot_id is not None:
         chatbot = await app.chatbots.get(job.scope, job.scope.chatbot_id)
         try:
-            return await _by_model(app, chatbot, turns, conversation_id)
+            return await _by_model(app, chatbot, turns, conversation_id, import_of(job))
         except ProviderError as error:
             _log.info("summary.by_rules", reason=error.message, error_class=error.error_class)
         except BudgetExceeded as error:
@@ -48,10 +48,10 @@ async def summarise(app: Services, job: Job, conversation_id: ConversationId) ->
 
 
 async def _by_model(
-    app: Services, chatbot: Chatbot, turns: Sequence[Turn], conversation_id: ConversationId
+    app: Services, chatbot: Chatbot, turns: Sequence[Turn], conversation_id: ConversationId, import_id: str | None
 ) -> dict[str, Any]:
     prompt = _prompt(turns, app.settings.room_tokens)
-    prompt_tokens = sum(prompting.estimate_tokens(turn.content) for turn in prompt.turns)
+    prompt_tokens = await app.tokens.prompt(prompt)
     links = cheap_links(app, chatbot)
     chain = await chain_for(app, chatbot.scope, links, prompt_tokens=prompt_tokens, with_extractive=False)
     if not chain.targets:
@@ -63,6 +63,7 @@ async def _by_model(
         max_output_tokens=_SUMMARY_TOKENS,
         conversation_id=conversation_id,
         purpose="summary",
+        import_id=import_id,
     )
     run = ProviderRun(
         chain.targets,
@@ -71,7 +72,7 @@ async def _by_model(
         gates=app.gates,
         max_calls=app.settings.max_provider_calls,
         deadline=asyncio.get_running_loop().time() + _SUMMARY_S,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=prompt_tokens.tokens,
         patience_s=app.settings.provider_patience_s,
     )
     completion = await run.complete()

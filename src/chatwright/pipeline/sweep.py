@@ -16,8 +16,8 @@ from chatwright.adapters.valkey import translate
 from chatwright.domain.errors import ChatwrightError
 from chatwright.domain.scope import Scope
 from chatwright.features import budgets, conversations, idempotency, jobs
-from chatwright.pipeline.alerting import tidy_alerts
-from chatwright.pipeline.budgeting import measure_budgets
+from chatwright.pipeline.alerting import measure_deliveries, tidy_alerts
+from chatwright.pipeline.budgeting import begin_periods, measure_budgets
 from chatwright.pipeline.enqueue import enqueue_row, job_spec, queue_id
 from chatwright.pipeline.provider_keys import watch_keys
 from chatwright.pipeline.services import Services
@@ -45,6 +45,7 @@ async def sweep_forever(app: Services, admin: QueueAdmin, *, period_s: float = P
         await _attempt("requeue_lost", requeue_lost(app, everything=passes % FULL_EVERY == 0))
         await _attempt("let_stranded_go", let_stranded_go(app))
         if passes % 5 == 0:
+            await _attempt("begin_periods", begin_periods(app))
             await _attempt("measure", measure(app, admin))
             await _attempt("settle_abandoned", settle_abandoned(app))
         if passes % 30 == 0:
@@ -138,6 +139,7 @@ async def settle_abandoned(app: Services) -> int:
 async def measure(app: Services, admin: QueueAdmin) -> None:
     """Bring the gauges up to date."""
     await measure_budgets(app)
+    await measure_deliveries(app)
     async with app.db.operator() as db:
         app.metrics.dead_letters.set(await jobs.count_open(db))
     for stats in await admin.stats():

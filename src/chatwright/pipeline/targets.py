@@ -13,6 +13,7 @@ import structlog
 
 from chatwright.adapters.catalogue import ModelFacts
 from chatwright.adapters.providers.gemini import vertex_base_url
+from chatwright.adapters.tokens import PromptTokens
 from chatwright.domain.chatbot import Chatbot, ProviderLink
 from chatwright.domain.errors import (
     BudgetExceeded,
@@ -67,7 +68,12 @@ class _Access:
 
 
 async def chain_for(
-    app: Services, scope: Scope, links: Sequence[ProviderLink], *, prompt_tokens: int = 0, with_extractive: bool = True
+    app: Services,
+    scope: Scope,
+    links: Sequence[ProviderLink],
+    *,
+    prompt_tokens: PromptTokens | None = None,
+    with_extractive: bool = True,
 ) -> Chain:
     """The callable targets of `links`. `prompt_tokens` leaves out models that cannot hold the prompt.
 
@@ -99,11 +105,15 @@ async def chain_for(
     return chain
 
 
-async def targets_for(app: Services, chatbot: Chatbot, sources: Sequence[Source], *, prompt_tokens: int) -> Chain:
+async def targets_for(
+    app: Services, chatbot: Chatbot, sources: Sequence[Source], *, prompt_tokens: PromptTokens, local: bool = False
+) -> Chain:
     """The chatbot's chain, closed by `extractive` where there is something to quote, or nothing else to call.
 
-    Raises ProviderError when nothing is left to call, Unavailable as `chain_for`.
+    With `local` nobody outside is asked. Raises ProviderError when nothing is left to call, Unavailable as `chain_for`.
     """
+    if local:
+        return Chain([_local(app)])
     chain = await chain_for(
         app, chatbot.scope, chatbot.providers, prompt_tokens=prompt_tokens, with_extractive=bool(sources)
     )
@@ -114,7 +124,7 @@ async def targets_for(app: Services, chatbot: Chatbot, sources: Sequence[Source]
     return chain
 
 
-def spare_for(app: Services, chatbot: Chatbot, books: CallBooks, *, prompt_tokens: int) -> Spare:
+def spare_for(app: Services, chatbot: Chatbot, books: CallBooks, *, prompt_tokens: PromptTokens) -> Spare:
     """What a budget that is used up still allows: nothing, the local provider, or the cheap model before it."""
 
     async def spare(refusal: BudgetExceeded) -> list[Target]:
@@ -164,7 +174,7 @@ def _model_of(app: Services, link: ProviderLink) -> ModelFacts:
     return app.catalogue.model(link.provider, name)
 
 
-def _check(app: Services, model: ModelFacts, prompt_tokens: int) -> None:
+def _check(app: Services, model: ModelFacts, prompt_tokens: PromptTokens | None) -> None:
     if model.source == "unknown" and not app.settings.call_unpriced:
         raise ProviderError(
             f"{model.provider}/{model.model} is not called: no price is known for it. Give it one in models.toml; "
@@ -172,10 +182,13 @@ def _check(app: Services, model: ModelFacts, prompt_tokens: int) -> None:
             retriable=False,
             error_class="price_unknown",
         )
-    # An estimate may be a quarter off: what may still fit is the provider's to judge.
-    if model.context_tokens is not None and prompt_tokens > model.context_tokens * 1.25:
+    if model.context_tokens is None or prompt_tokens is None:
+        return
+    # Only what surely does not fit is left out: what may still fit is the provider's to judge.
+    given = prompt_tokens.estimate(model.provider, model.model)
+    if given.least > model.context_tokens:
         raise ContextLengthError(
-            f"the prompt has about {prompt_tokens:,} tokens, {model.provider}/{model.model} takes "
+            f"the prompt has about {given.expected:,} tokens, {model.provider}/{model.model} takes "
             f"{model.context_tokens:,}",
             upstream_status=None,
         )
@@ -279,6 +292,8 @@ def _target(app: Services, link: ProviderLink, model: ModelFacts, access: _Acces
             wire, app.provider_keys, None if access.stored_for == "platform" else access.stored_for, access.key_id
         )
     account = f"{link.provider}|{access.owner}|{access.base_url}"
+    # Anthropic's models think only where they are told to, and then aloud.
+    thinks = wire_name != "anthropic" and "reasoning" in model.capabilities
     settings = app.settings
     return Target(
         Route(
@@ -296,7 +311,8 @@ def _target(app: Services, link: ProviderLink, model: ModelFacts, access: _Acces
         # By model: what one tenant's model brings about must not shut the key for another's.
         gate=f"{account}|{model.model}",
         account=account,
-        thinks=wire_name != "anthropic" and "reasoning" in model.capabilities,
+        open_book=bool(model.capabilities) and not thinks,
+        thinks=thinks,
         limits=access.limits,
         context_tokens=model.context_tokens,
     )

@@ -47,6 +47,29 @@ class Metrics:
             ["tenant_id", "scope", "period"],
             registry=registry,
         )
+        self.refusals = Counter(
+            "chatwright_refusals",
+            "Requests and calls held back, by whose limit (scope) and which (budget, requests, tokens, concurrency)",
+            ["scope", "kind"],
+            registry=registry,
+        )
+        self.limits_local = Gauge(
+            "chatwright_limits_local",
+            "1 while this process keeps rate limits by itself, because Valkey is away",
+            registry=registry,
+        )
+        self.alert_deliveries = Gauge(
+            "chatwright_alert_deliveries",
+            "Alerts that wait to be heard (pending), or were given up in the last day (failed)",
+            ["state"],
+            registry=registry,
+        )
+        self.knowledge_indexes = Gauge(
+            "chatwright_knowledge_indexes",
+            "Indexes of large knowledge bases that are there (ready), or not yet (missing: searched slowly)",
+            ["state"],
+            registry=registry,
+        )
         self.errors = Counter(
             "ai_processing_errors",
             "Failed provider calls and jobs by class",
@@ -88,6 +111,12 @@ class Metrics:
             "chatwright_provider_passed_over",
             "Targets that were not called, by reason",
             ["provider", "reason"],
+            registry=registry,
+        )
+        self.answers_ungrounded = Counter(
+            "ai_answers_ungrounded",
+            "Answers of which too little stands in their sources",
+            ["tenant_id"],
             registry=registry,
         )
         self.guard_verdicts = Counter(

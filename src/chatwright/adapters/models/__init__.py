@@ -1,5 +1,6 @@
-"""Local ONNX models, off the event loop: the embedder (and, with the full profile, the reader)."""
+"""Local models, off the event loop: the embedders (and, with the full profile, the reader)."""
 
-from chatwright.adapters.models.embedder import Embedder, Vectors, open_embedder
+from chatwright.adapters.models.embedder import Embedder, ModelUnavailable, Vectors
+from chatwright.adapters.models.local import LocalEmbedders, LocalModel, open_embedder
 
-__all__ = ["Embedder", "Vectors", "open_embedder"]
+__all__ = ["Embedder", "LocalEmbedders", "LocalModel", "ModelUnavailable", "Vectors", "open_embedder"]

@@ -5,6 +5,7 @@ row-level security holds for every statement in it; outside such a transaction t
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol, cast
@@ -17,6 +18,9 @@ from chatwright.domain.ids import is_id
 from chatwright.domain.scope import Scope
 
 Row = Mapping[str, Any]
+
+InsufficientResources: type[Exception] = asyncpg.InsufficientResourcesError
+"""The server lacks memory, disk, shared memory or connections for a statement."""
 
 _UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
@@ -51,9 +55,10 @@ class Connection(Protocol):
 class Database:
     """Hands out connections inside short transactions. Never hold one across a provider call."""
 
-    def __init__(self, app_pool: Any, ops_pool: Any, *, acquire_timeout_s: float) -> None:
+    def __init__(self, app_pool: Any, ops_pool: Any, *, url: str, acquire_timeout_s: float) -> None:
         self._app_pool = app_pool
         self._ops_pool = ops_pool
+        self._url = url
         self._acquire_timeout_s = acquire_timeout_s
 
     @asynccontextmanager
@@ -97,6 +102,26 @@ class Database:
             raise _unavailable(error) from error
 
     @asynccontextmanager
+    async def maintenance(self) -> AsyncGenerator[Connection]:
+        """A connection of its own, outside any transaction, as the address's own user: for statements about whole tables
+        that take minutes. It sees no tenant's rows, and nothing but the caller ends a statement.
+
+        Raises Unavailable when the server cannot be reached or goes away.
+        """
+        try:
+            connection: Any = await asyncpg.connect(
+                self._url,
+                timeout=math.ceil(self._acquire_timeout_s),
+                server_settings={"application_name": "chatwright:maintenance"},
+            )
+            try:
+                yield cast("Connection", connection)
+            finally:
+                await _end(connection)
+        except _UNAVAILABLE as error:
+            raise _unavailable(error) from error
+
+    @asynccontextmanager
     async def _begun(self, pool: Any, begin: str) -> AsyncGenerator[Connection]:
         try:
             async with pool.acquire(timeout=self._acquire_timeout_s) as connection:
@@ -118,6 +143,15 @@ async def _roll_back(connection: Any) -> None:
             await connection.execute("ROLLBACK")
     except BaseException:  # noqa: BLE001 - the caller re-raises what brought it here; this connection is done for
         connection.terminate()
+
+
+async def _end(connection: Any) -> None:
+    """Close, or cut: a statement that still runs is cancelled by the server once the connection is gone."""
+    try:
+        await connection.close(timeout=2)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 def _unavailable(error: BaseException) -> Unavailable:
@@ -174,6 +208,9 @@ async def open_database(
                     # Fast disks and a warm cache: with the default of 4 a group of 20 ledger rows is found by reading
                     # the whole ledger.
                     "random_page_cost": "1.1",
+                    # Walks over vector indexes (docs/decisions/0022): how wide, and on when what they found is not enough.
+                    "hnsw.ef_search": "100",
+                    "hnsw.iterative_scan": "relaxed_order",
                     # A plan that was cached while a table was new reads all of it for ever after: closing 30 calls took
                     # 1.2 ms with 3,000 rows there and 5.8 ms with 60,000. Planning anew costs 0.1 ms per group.
                     **({"plan_cache_mode": "force_custom_plan"} if role == "chatwright_ops" else {}),
@@ -187,7 +224,7 @@ async def open_database(
                     "check DATABASE_URL, then run `chatwright migrate`"
                 ) from error
             stack.push_async_callback(_close, pool)
-        yield Database(pools[0], pools[1], acquire_timeout_s=acquire_timeout_s)
+        yield Database(pools[0], pools[1], url=url, acquire_timeout_s=acquire_timeout_s)
 
 
 async def _close(pool: Any) -> None:

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 
 from chatwright.adapters.providers.anthropic_blocks import messages_of
 from chatwright.adapters.providers.anthropic_reading import MessageReader
-from chatwright.adapters.providers.base import Embeddings, Reader
+from chatwright.adapters.providers.base import Embeddings, EmbeddingTask, Reader
 from chatwright.adapters.providers.exchange import (
     Quirks,
     encode,
@@ -62,9 +62,11 @@ class Anthropic:
         """One completion in one piece; see WireFormat.complete. Raises ProviderError."""
         return await whole_answer(partial(self._ask, route, prompt, stream=False), route, prompt)
 
-    async def embed(self, route: Route, texts: Sequence[str]) -> Embeddings:
+    async def embed(
+        self, route: Route, texts: Sequence[str], *, dimensions: int | None = None, task: EmbeddingTask | None = None
+    ) -> Embeddings:
         """Raises ProviderError, not retriable: this API has no embeddings."""
-        del texts
+        del texts, dimensions, task
         message = f"{route.provider} offers no embeddings; choose another provider for them."
         raise ProviderError(message, retriable=False, error_class="refused")
 

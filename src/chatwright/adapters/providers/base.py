@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from chatwright.adapters.providers.failures import Failure
 from chatwright.domain.errors import CutStream
 from chatwright.domain.providers import Completion, Delta, Finish, Prompt, Route, Usage
+
+EmbeddingTask = Literal["query", "passage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +36,14 @@ class WireFormat(Protocol):
         """The whole answer in one piece. Raises ProviderError and its subclasses only."""
         ...
 
-    async def embed(self, route: Route, texts: Sequence[str]) -> Embeddings:
-        """One vector a text. Raises ProviderError and its subclasses only."""
+    async def embed(
+        self, route: Route, texts: Sequence[str], *, dimensions: int | None = None, task: EmbeddingTask | None = None
+    ) -> Embeddings:
+        """One vector a text. Raises ProviderError and its subclasses only.
+
+        `dimensions` shortens the vectors, where the model can do that; `task` is for providers whose vectors of questions
+        differ from those of passages, others are not told.
+        """
         ...
 
 

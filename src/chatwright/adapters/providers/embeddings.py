@@ -25,6 +25,7 @@ async def embeddings_of(
         return read(data, len(texts))
     except Unreadable as error:
         failure = read_failure(data)
-        if failure.message or failure.codes:
+        # A body that is no error object is not shown: it may be megabytes of numbers.
+        if failure.codes or (failure.message and data.lstrip()[:1] not in (b"{", b"[")):
             raise failed_answer(failure, response, route, texts) from error
         raise malformed(route, str(error)) from error

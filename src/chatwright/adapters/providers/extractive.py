@@ -7,7 +7,8 @@ greeting. Costs nothing, needs no network, never fails.
 import re
 from collections.abc import AsyncGenerator, Sequence
 
-from chatwright.adapters.providers.base import Embeddings, join
+from chatwright.adapters.providers.base import Embeddings, EmbeddingTask, join
+from chatwright.adapters.providers.extractive_passages import WIDE
 from chatwright.adapters.providers.quoting import compose, select
 from chatwright.domain.errors import ProviderError
 from chatwright.domain.language import words
@@ -15,6 +16,8 @@ from chatwright.domain.providers import Completion, Delta, Finish, Prompt, Route
 
 MODEL = "extractive"
 WORDS_PER_DELTA = 4
+# A word with the space before it, or two characters of a script without spaces.
+_PIECE = re.compile(rf"\s*(?:{WIDE}{{1,2}}|(?:(?!{WIDE})\S)+)")
 
 _HELLO = "Hello! I answer from this chatbot's knowledge base and show my sources. What would you like to know?"
 _THANKS = "You're welcome! If anything else comes up, just ask."
@@ -43,6 +46,18 @@ _ABOUT_ME = frozenset(
         "are you a bot",
         "are you human",
         "are you a robot",
+        "how are you",
+        "how are you doing",
+        "how's it going",
+        "what's your name",
+        "what is your name",
+        "wer bist du",
+        "was bist du",
+        "was kannst du",
+        "bist du ein bot",
+        "wie geht es dir",
+        "wie geht's",
+        "wie heißt du",
     }
 )
 
@@ -54,7 +69,7 @@ class Extractive:
         """Yield the answer in groups of a few words, without pauses. Never raises."""
         del route
         text = answer(prompt)
-        pieces = re.findall(r"\s*\S+", text)
+        pieces = _PIECE.findall(text)
         finish = Finish.STOP
         if prompt.max_tokens is not None and len(pieces) > max(1, prompt.max_tokens):
             pieces, finish = pieces[: max(1, prompt.max_tokens)], Finish.LENGTH
@@ -66,9 +81,11 @@ class Extractive:
     async def complete(self, route: Route, prompt: Prompt) -> Completion:
         return join([delta async for delta in self.stream(route, prompt)])
 
-    async def embed(self, route: Route, texts: Sequence[str]) -> Embeddings:
+    async def embed(
+        self, route: Route, texts: Sequence[str], *, dimensions: int | None = None, task: EmbeddingTask | None = None
+    ) -> Embeddings:
         """Always raises ProviderError: vectors come from the local embedder."""
-        del route, texts
+        del route, texts, dimensions, task
         raise ProviderError("The extractive provider makes no embeddings.", retriable=False)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from multidict import CIMultiDict
 
-from chatwright.adapters.providers.base import Embeddings, Reader
+from chatwright.adapters.providers.base import Embeddings, EmbeddingTask, Reader
 from chatwright.adapters.providers.embeddings import embeddings_of
 from chatwright.adapters.providers.exchange import (
     Quirks,
@@ -27,6 +27,7 @@ from chatwright.adapters.providers.exchange import (
     texts_of,
     whole_answer,
 )
+from chatwright.adapters.providers.gemini_embeddings import embedding_calls
 from chatwright.adapters.providers.gemini_reading import GeminiReader, read_embeddings
 from chatwright.adapters.providers.gemini_request import NO_THINKING, chat_fields, quirk_of
 from chatwright.adapters.providers.google_tokens import GoogleTokens
@@ -36,8 +37,6 @@ from chatwright.domain.errors import BadRequest, ProviderError
 from chatwright.domain.providers import Completion, Delta, Prompt, Route, Usage
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
-MAX_BATCH = 100
-"""Texts of one embeddings request; what Gemini takes, and below Vertex AI's 250."""
 STREAM = "streamGenerateContent"
 _AT_ONCE = 4
 # Steps that would lead out of the path they stand in.
@@ -94,10 +93,12 @@ class Gemini:
         """One completion in one piece; see WireFormat.complete. Raises ProviderError."""
         return await whole_answer(partial(self._ask, route, prompt, "generateContent"), route, prompt)
 
-    async def embed(self, route: Route, texts: Sequence[str]) -> Embeddings:
+    async def embed(
+        self, route: Route, texts: Sequence[str], *, dimensions: int | None = None, task: EmbeddingTask | None = None
+    ) -> Embeddings:
         """One vector a text, in as many requests as the model needs; see WireFormat.embed. Raises ProviderError."""
         deadline = asyncio.get_running_loop().time() + route.first_byte_timeout_s
-        calls = list(_embedding_calls(route.model, texts, vertex=self._tokens is not None))
+        calls = embedding_calls(route.model, texts, vertex=self._tokens is not None, dimensions=dimensions, task=task)
         parts: list[Embeddings] = []
         tasks: list[asyncio.Task[Embeddings]] = []
         for start in range(0, len(calls), _AT_ONCE):
@@ -201,28 +202,6 @@ def _names_budget(words: str, sent: dict[str, Any]) -> bool:
     """Whether an error speaks of the very thinking budget that was asked for, not of thinking as such."""
     budget = sent["generationConfig"]["thinkingConfig"]["thinkingBudget"]
     return re.search(rf"\b{budget}\b", words) is not None
-
-
-def _embedding_calls(
-    model: str, texts: Sequence[str], *, vertex: bool
-) -> list[tuple[str, dict[str, Any], Sequence[str]]]:
-    """Method, request and texts of each call that the texts need."""
-    name = model.rpartition("/")[2]
-    if vertex and ("gemini" in name or "maas" in name):
-        # These take one text a request.
-        return [("embedContent", {"content": {"parts": [{"text": text}]}}, [text]) for text in texts]
-    batches = [texts[start : start + MAX_BATCH] for start in range(0, len(texts), MAX_BATCH)]
-    if vertex:
-        return [("predict", {"instances": [{"content": text} for text in batch]}, batch) for batch in batches]
-    named = model if "/" in model else f"models/{model}"
-    return [
-        (
-            "batchEmbedContents",
-            {"requests": [{"model": named, "content": {"parts": [{"text": text}]}} for text in batch]},
-            batch,
-        )
-        for batch in batches
-    ]
 
 
 def _sum(usages: Sequence[Usage | None]) -> Usage | None:

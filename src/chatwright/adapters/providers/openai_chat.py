@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 from multidict import CIMultiDict
 
-from chatwright.adapters.providers.base import Embeddings, Reader
+from chatwright.adapters.providers.base import Embeddings, EmbeddingTask, Reader
 from chatwright.adapters.providers.embeddings import embeddings_of
 from chatwright.adapters.providers.exchange import (
     Quirks,
@@ -83,12 +83,19 @@ class OpenAiChat:
         """One completion in one piece; see WireFormat.complete. Raises ProviderError."""
         return await whole_answer(partial(self._ask, route, prompt, stream=False), route, prompt)
 
-    async def embed(self, route: Route, texts: Sequence[str]) -> Embeddings:
+    async def embed(
+        self, route: Route, texts: Sequence[str], *, dimensions: int | None = None, task: EmbeddingTask | None = None
+    ) -> Embeddings:
         """One vector a text, in one request; see WireFormat.embed. Raises ProviderError."""
         if not texts:
             return Embeddings(vectors=[], usage=None)
         deadline = asyncio.get_running_loop().time() + route.first_byte_timeout_s
-        body = encode({"model": route.model, "input": list(texts)})
+        del task
+        # As base64 the answer is a third as long and read ten times as fast; OpenAI's own client asks for it too.
+        fields: dict[str, Any] = {"model": route.model, "input": list(texts), "encoding_format": "base64"}
+        if dimensions is not None:
+            fields["dimensions"] = dimensions
+        body = encode(fields)
         response = await post(self._clients, route, self._target(route, "/embeddings"), body, deadline=deadline)
         return await embeddings_of(response, route, texts, read_embeddings)
 

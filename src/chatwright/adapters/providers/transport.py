@@ -121,6 +121,13 @@ def free(response: aiohttp.ClientResponse) -> None:
 
 def translated(error: BaseException, route: Route, *, waited_s: float) -> ProviderError:
     """The exception of our tree for a fault of the way there or back. The message holds no address but the host's."""
+    made = _translated(error, route, waited_s=waited_s)
+    # Without a connection nothing was sent; whatever else failed may have happened behind the provider's work.
+    made.sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    return made
+
+
+def _translated(error: BaseException, route: Route, *, waited_s: float) -> ProviderError:
     name = route.provider
     match error:
         case aiohttp.ConnectionTimeoutError():

@@ -69,7 +69,9 @@ LOWEST_PRIORITY = 1
 HIGHEST_PRIORITY = 10
 HIGH_PRIORITY_FROM = 8
 
-_BATCH_TYPES = frozenset({JobType.DOCUMENT_INDEX, JobType.CSV_IMPORT_BATCH})
+_BATCH_TYPES = frozenset(
+    {JobType.DOCUMENT_INDEX, JobType.KNOWLEDGE_REEMBED, JobType.SITE_CRAWL, JobType.CSV_IMPORT_BATCH}
+)
 
 
 def route(job_type: JobType, priority: int) -> QueueName:

@@ -18,6 +18,7 @@ _PATH = "/api/v1/budgets"
         "chatwright budget set 50 --period month                   # the tenant's, all chatbots together",
         "chatwright budget set 2.50 --period day --chatbot demo --action downgrade",
         "chatwright budget list",
+        "chatwright budget set 100 --tenant 0190…                  # the operator's: the tenant cannot change it",
         "chatwright budget reconcile                               # do counters and ledger agree?",
     ),
 )
@@ -46,6 +47,7 @@ def budget() -> None:
     show_default=True,
     help="At the limit: refuse, use cheap models, answer from knowledge only, or only tell.",
 )
+@click.option("--tenant", "tenant_id", help="As an operator, of this tenant (admin key).")
 @server_options
 def put(
     limit_usd: str,
@@ -54,9 +56,13 @@ def put(
     visitor: str | None,
     import_id: str | None,
     action: str,
+    tenant_id: str | None,
     target: Target,
 ) -> None:
-    """Set a budget to LIMIT_USD, in the tenant's time zone. The same owner and period again changes it."""
+    """Set a budget to LIMIT_USD, in the tenant's time zone. The same owner and period again changes it.
+
+    What an operator sets (--tenant) a tenant can neither change nor remove; its own stand beside it, and both hold.
+    """
     named = [
         (scope, name)
         for scope, name in (("chatbot", chatbot), ("visitor", visitor), ("import", import_id))
@@ -68,19 +74,20 @@ def put(
     body = {"scope": scope, "scope_id": scope_id, "period": period, "limit_usd": limit_usd, "action": action}
 
     async def work() -> dict[str, Any]:
-        async with open_api(target) as api:
+        async with open_api(target, tenant_id=tenant_id) as api:
             return await api.put(_PATH, body)
 
     emit(run(work()), as_json=target.as_json, human=_show)
 
 
 @budget.command("list")
+@click.option("--tenant", "tenant_id", help="As an operator, of this tenant (admin key).")
 @server_options
-def list_all(target: Target) -> None:
+def list_all(tenant_id: str | None, target: Target) -> None:
     """Show each budget with what is spent and reserved of it, and where this pace leads."""
 
     async def work() -> list[dict[str, Any]]:
-        async with open_api(target) as api:
+        async with open_api(target, tenant_id=tenant_id) as api:
             return await api.pages(_PATH)
 
     def human(items: list[dict[str, Any]]) -> None:
@@ -95,13 +102,14 @@ def list_all(target: Target) -> None:
 @budget.command("remove")
 @click.argument("budget_id")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--tenant", "tenant_id", help="As an operator, of this tenant (admin key).")
 @server_options
-def remove(budget_id: str, yes: bool, target: Target) -> None:
+def remove(budget_id: str, yes: bool, tenant_id: str | None, target: Target) -> None:
     """Remove a budget. What was spent stays in the ledger."""
     confirm(f"Remove budget {budget_id}?", yes=yes)
 
     async def work() -> dict[str, Any]:
-        async with open_api(target) as api:
+        async with open_api(target, tenant_id=tenant_id) as api:
             await api.delete(f"{_PATH}/{budget_id}")
             return {"id": budget_id, "state": "removed"}
 
@@ -143,14 +151,14 @@ def reconcile(repair: bool, all_tenants: bool, target: Target) -> None:
 
 def _show(item: dict[str, Any]) -> None:
     whose = "" if item["scope"] == "tenant" else f" {item.get('scope_name') or item['scope_id']}"
-    click.echo(f"{item['scope']}{whose}, {item['period']}, at the limit: {item['action']}    {item['id']}")
+    by = ", set by the operator" if item["set_by"] == "operator" else ""
+    click.echo(f"{item['scope']}{whose}, {item['period']}, at the limit: {item['action']}{by}    {item['id']}")
     bar = gauge(item["spent_nano"], item["reserved_nano"], item["limit_nano"])
     held = f" and {format_usd(item['reserved_nano'])} reserved" if item["reserved_nano"] else ""
     used = f"{format_usd(item['spent_nano'])} spent{held} of {format_usd(item['limit_nano'])} USD"
     click.echo(f"  {bar} {item['percent']:5.1f} %  {used}")
     if item["forecast_nano"] is not None and item["ends_at"]:
-        click.echo(
-            f"  at this pace {format_usd(item['forecast_nano'])} USD by {item['ends_at'][:16].replace('T', ' ')}"
-        )
+        when = item["ends_at"][:16].replace("T", " ")
+        click.echo(f"  at this pace the {item['period']} ends at {format_usd(item['forecast_nano'])} USD ({when} UTC)")
     if item.get("refused"):
         click.echo(f"  {item['refused']} calls refused in this period")

@@ -111,6 +111,25 @@ class Api:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unreachable(self.base_url, error) from error
 
+    async def upload(self, path: str, file: Path, *, fields: Mapping[str, str], media_type: str) -> Any:
+        """POST one file as a form, read from disk as it is sent. Raises OSError for a file that cannot be read, ApiError
+        and Unavailable as `call` does."""
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
+        with file.open("rb") as opened:
+            form = aiohttp.FormData()
+            for name, value in fields.items():
+                form.add_field(name, value)
+            form.add_field("file", opened, filename="file" + file.suffix, content_type=media_type)
+            try:
+                async with self._session.post(self.base_url + path, data=form, timeout=timeout) as response:
+                    raw = await response.read()
+                    _raise_for(response.status, raw)
+                    return json.loads(raw)
+            except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+                raise _unreachable(self.base_url, error) from error
+
     async def download(self, path: str, take: Callable[[bytes], object], **params: Any) -> int:
         """GET a body of any length, handed to `take` in pieces; returns its bytes. Raises ApiError, and Unavailable
         also when the body broke off."""
@@ -155,14 +174,16 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(target: Target, *, kind: KeyKind = "tenant") -> AsyncGenerator[Api]:
+async def open_api(target: Target, *, kind: KeyKind = "tenant", tenant_id: str | None = None) -> AsyncGenerator[Api]:
     """Open a client. Address and key come from the flags, the environment, or credentials.json of the data directory.
+    With `tenant_id` the admin key is used, for that tenant.
 
     Raises SettingsError when neither is known.
     """
     import aiohttp
 
     url, key = target.url, target.key
+    kind = "admin" if tenant_id is not None else kind
     if not (url and key):
         folder = load_settings(flags={"data_dir": target.data_dir}).settings.data_dir
         known = read_credentials(folder)
@@ -176,9 +197,10 @@ async def open_api(target: Target, *, kind: KeyKind = "tenant") -> AsyncGenerato
         if not (url and key):
             raise SettingsError(f"{folder / 'credentials.json'} names no {kind} key; give --key or CHATWRIGHT_KEY")
     timeout = aiohttp.ClientTimeout(total=120, sock_connect=5)
-    async with aiohttp.ClientSession(
-        timeout=timeout, headers={"authorization": f"Bearer {key}", "user-agent": "chatwright-cli"}, trust_env=False
-    ) as session:
+    headers = {"authorization": f"Bearer {key}", "user-agent": "chatwright-cli"}
+    if tenant_id is not None:
+        headers["x-chatwright-tenant"] = tenant_id
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers, trust_env=False) as session:
         yield Api(session, url.rstrip("/"), key)
 
 

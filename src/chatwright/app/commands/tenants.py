@@ -162,20 +162,33 @@ def chatbot_set(chatbot_ref: str, changes: tuple[str, ...], target: Target) -> N
     emit(run(work()), as_json=target.as_json, human=details)
 
 
-@click.group("key", epilog=examples("chatwright key create --name ci", "chatwright key revoke 0190…"))
+@click.group(
+    "key",
+    epilog=examples(
+        "chatwright key create --name ci",
+        "chatwright key create --name partner --limits requests_per_minute=300,concurrency=8",
+        "chatwright key revoke 0190…",
+    ),
+)
 def key() -> None:
     """API keys of a tenant (with the admin key: of the platform)."""
 
 
 @key.command("create")
 @click.option("--name", default="", help="What the key is for.")
+@click.option(
+    "--limits",
+    metavar="NAME=NUMBER,…",
+    help="Rate limits of this key alone, for good: requests_per_minute, tokens_per_minute, concurrency.",
+)
 @server_options
-def key_create(name: str, target: Target) -> None:
+def key_create(name: str, limits: str | None, target: Target) -> None:
     """Create a key. The secret is shown once: keep it."""
+    body = _given(name=name, limits=None if limits is None else _limits(limits))
 
     async def work() -> dict[str, Any]:
         async with open_api(target) as api:
-            return await api.post("/api/v1/keys", {"name": name})
+            return await api.post("/api/v1/keys", body)
 
     def human(made: dict[str, Any]) -> None:
         click.echo(f"id     {made['id']}")
@@ -195,7 +208,8 @@ def key_list(target: Target) -> None:
 
     def human(items: list[dict[str, Any]]) -> None:
         columns = ("id", "kind", "name", "prefix", "created_at", "last_used_at", "revoked_at")
-        table(columns, [[k.get(column) for column in columns] for k in items])
+        rows = [[*(k.get(column) for column in columns), _shown(k.get("limits") or {})] for k in items]
+        table([*columns, "limits"], rows)
 
     emit(run(work()), as_json=target.as_json, human=human)
 
@@ -225,6 +239,21 @@ def _link(text: str) -> dict[str, str]:
     if not model and provider != "extractive":
         raise click.UsageError(f"--provider {text}: name a model too, e.g. {provider}:MODEL")
     return {"provider": provider, "model": model or "extractive"}
+
+
+def _limits(text: str) -> dict[str, int]:
+    """`requests_per_minute=300,concurrency=8` as the server wants it, which knows what may be limited."""
+    found: dict[str, int] = {}
+    for part in text.split(","):
+        name, equals, number = part.strip().partition("=")
+        if not equals or not name or not (number.isascii() and number.isdigit()):
+            raise click.UsageError(f"--limits {part.strip()!r} is not NAME=NUMBER, such as requests_per_minute=300")
+        found[name] = int(number)
+    return found
+
+
+def _shown(limits: dict[str, Any]) -> str:
+    return ",".join(f"{name}={value}" for name, value in limits.items())
 
 
 def _chain(item: dict[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ def usage() -> None:
         "chatwright usage report --from 2026-01-01 --json",
         "chatwright usage report --group-by chatbot --chart tokens",
         "chatwright usage report --group-by day,chatbot,model --csv usage.csv",
+        "chatwright usage report --group-by day --time-zone Europe/Berlin",
         "chatwright usage report --group-by tenant --all-tenants",
     ),
 )
@@ -40,10 +41,11 @@ def usage() -> None:
     "--group-by",
     default="day",
     show_default=True,
-    help="day, model, provider, chatbot, tenant, purpose; several with commas.",
+    help="day, model, provider, chatbot, tenant, purpose, kind, key, visitor, import; several with commas.",
 )
 @click.option("--from", "since", help="First day, e.g. 2026-01-01. [default: 30 days ago]")
 @click.option("--to", "until", help="Last day.")
+@click.option("--time-zone", help="IANA name whose days are meant. [default: the tenant's]")
 @click.option(
     "--chart",
     "charted",
@@ -59,14 +61,15 @@ def report(
     group_by: str,
     since: str | None,
     until: str | None,
+    time_zone: str | None,
     charted: str,
     csv_file: str | None,
     all_tenants: bool,
     target: Target,
 ) -> None:
-    """Show calls, tokens, cost and what caches saved, in groups. Days are UTC days."""
+    """Show calls, tokens, cost and what caches saved, in groups."""
     groups = [part.strip() for part in group_by.split(",") if part.strip()]
-    params = {"group_by": ",".join(groups), "from": since, "to": until}
+    params = {"group_by": ",".join(groups), "from": since, "to": until, "time_zone": time_zone}
 
     async def work() -> dict[str, Any]:
         async with open_api(target, kind="admin" if all_tenants else "tenant") as api:
@@ -99,6 +102,11 @@ async def _download(api: Api, name: str, params: dict[str, str | None]) -> dict[
 
 
 def _show(found: dict[str, Any], groups: list[str], charted: str) -> None:
+    total = found["total"]
+    if not (total["calls"] or total["cache_hits"]):
+        click.echo(f"nothing was used between {_minute(found['since'])} and {_minute(found['until'])} (UTC)")
+        return
+
     def cells(row: dict[str, Any], names: list[Any]) -> list[Any]:
         money = [format_usd(row["cost_nano"]), format_usd(row["saved_nano"])]
         return [*names, *(row[counted] for counted in _COUNTED), *money]
@@ -106,7 +114,8 @@ def _show(found: dict[str, Any], groups: list[str], charted: str) -> None:
     rows = [cells(row, [_label(row, group) for group in groups]) for row in found["rows"]]
     rows.append(cells(found["total"], ["total", *([""] * (len(groups) - 1))][: len(groups)]))
     table([*groups, *_COUNTED.values(), "USD", "saved"], rows)
-    total = found["total"]
+    if "day" in groups and found["time_zone"] != "UTC":
+        click.echo(f"days of {found['time_zone']}")
     if total["unpriced_calls"]:
         click.echo(f"{total['unpriced_calls']} calls have no known price and are not in the cost")
     if total["estimated_calls"]:
@@ -133,6 +142,10 @@ def _chart(rows: list[dict[str, Any]], groups: list[str], charted: str) -> None:
 
     unit = {"cost": "cost in USD", "saved": "saved USD"}.get(charted, charted)
     chart(f"{unit} by {', '.join(groups)}", [bar(row) for row in rows])
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
 
 
 def _label(row: dict[str, Any], group: str) -> str:

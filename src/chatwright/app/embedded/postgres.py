@@ -37,7 +37,7 @@ _SETTINGS = {
     "cluster_name": "chatwright",
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "100",
+    "max_connections": "200",
     "shared_buffers": "128MB",
     # Nothing replicates from an embedded server: less is logged.
     "wal_level": "minimal",

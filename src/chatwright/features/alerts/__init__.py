@@ -7,6 +7,7 @@ Raised by flows in the transaction that found the reason; listed by `entrypoints
 from chatwright.features.alerts.deliveries import (
     Delivery,
     FannedOut,
+    count_deliveries,
     fan_out,
     mark_failed,
     mark_sent,
@@ -53,6 +54,7 @@ __all__ = [
     "check_events",
     "check_mail_address",
     "claim_sample",
+    "count_deliveries",
     "count_secrets_by",
     "count_webhooks",
     "delete_webhook",

@@ -88,6 +88,13 @@ DELETE FROM alert_deliveries WHERE state <> 'pending' AND created_at < now() - m
 """
 
 
+# Of everybody. Given up within a day: older ones are nobody's concern any more.
+COUNT_DELIVERIES = """
+SELECT count(*) FILTER (WHERE state = 'pending') AS pending, count(*) FILTER (WHERE state = 'failed') AS failed
+  FROM alert_deliveries WHERE state = 'pending' OR (state = 'failed' AND ended_at > now() - interval '1 day')
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FannedOut:
     """What one pass did. `due`: whether a delivery waits to be taken, these aside."""
@@ -144,6 +151,13 @@ async def trim_deliveries(db: Connection, *, days: int, expire_hours: int) -> No
     """End what nobody takes any more, and delete what ended long ago."""
     await db.execute(EXPIRE, expire_hours)
     await db.execute(TRIM_DELIVERIES, days)
+
+
+async def count_deliveries(db: Connection) -> tuple[int, int]:
+    """(those that wait to be heard, those given up within a day)."""
+    row = await db.fetchrow(COUNT_DELIVERIES)
+    assert row is not None
+    return row["pending"], row["failed"]
 
 
 def _delivery(row: Mapping[str, Any]) -> Delivery:

@@ -1,10 +1,17 @@
 """Money: the ledger with one row per provider call, what may stand in it, and the budgets that hold calls back."""
 
-from chatwright.features.budgets.budgets import Budget, BudgetStatus, delete_budget, list_budgets, put_budget
+from chatwright.features.budgets.budgets import (
+    Budget,
+    BudgetStatus,
+    delete_budget,
+    list_budgets,
+    put_budget,
+    text_of,
+)
 from chatwright.features.budgets.calls import LedgerCall, Spent, list_calls, message_cost
-from chatwright.features.budgets.ledger import CallEnd, CallStart, Ledger, open_ledger
+from chatwright.features.budgets.ledger import CacheHit, CallEnd, CallStart, Ledger, open_ledger
 from chatwright.features.budgets.pricing import sane
-from chatwright.features.budgets.reconciling import Drift, reconcile
+from chatwright.features.budgets.reconciling import Drift, reconcile, repair
 from chatwright.features.budgets.reports import (
     GROUPS,
     GroupBy,
@@ -16,14 +23,16 @@ from chatwright.features.budgets.reports import (
     list_remaining,
     usage_rows,
 )
-from chatwright.features.budgets.rules import Action, PeriodKind, ScopeKind
+from chatwright.features.budgets.rules import Action, PeriodKind, ScopeKind, SetBy, period_at
 from chatwright.features.budgets.store import abandon_open_calls
+from chatwright.features.budgets.turning import begin_due
 
 __all__ = [
     "GROUPS",
     "Action",
     "Budget",
     "BudgetStatus",
+    "CacheHit",
     "CallEnd",
     "CallStart",
     "Drift",
@@ -33,9 +42,11 @@ __all__ = [
     "PeriodKind",
     "Remaining",
     "ScopeKind",
+    "SetBy",
     "Span",
     "Spent",
     "abandon_open_calls",
+    "begin_due",
     "chatbot_slugs",
     "columns_of",
     "delete_budget",
@@ -45,8 +56,11 @@ __all__ = [
     "list_remaining",
     "message_cost",
     "open_ledger",
+    "period_at",
     "put_budget",
     "reconcile",
+    "repair",
     "sane",
+    "text_of",
     "usage_rows",
 ]

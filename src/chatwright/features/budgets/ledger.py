@@ -11,9 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -22,11 +20,11 @@ from chatwright.adapters.postgres.pool import Row
 from chatwright.domain.errors import BudgetExceeded, ChatwrightError, LostLock, Unavailable
 from chatwright.domain.ids import CallId, ChatbotId, ConversationId, MessageId, TenantId
 from chatwright.domain.providers import Usage
-from chatwright.features.budgets.budgets import BEGIN_PERIOD
 from chatwright.features.budgets.headroom import Headroom
 from chatwright.features.budgets.pricing import sane
-from chatwright.features.budgets.rules import period_at
-from chatwright.features.budgets.store import CLOSE_CALLS, OPEN_CALLS, UNBEGUN
+from chatwright.features.budgets.refusals import describe
+from chatwright.features.budgets.store import CLOSE_CALLS, NOTE_HITS, OPEN_CALLS
+from chatwright.features.budgets.turning import begin_periods
 
 _log = structlog.get_logger(__name__)
 _GROUP = 256
@@ -76,8 +74,27 @@ class CallEnd:
     price_book: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheHit:
+    """An answer, or a vector, that a cache gave instead of a provider. It cost nothing; `saved_nano` is what the call
+    that it stands for had cost. Its row has no tokens: none were used."""
+
+    id: CallId
+    tenant_id: TenantId
+    provider: str
+    model: str
+    saved_nano: int
+    chatbot_id: ChatbotId | None = None
+    conversation_id: ConversationId | None = None
+    message_id: MessageId | None = None
+    purpose: str = "chat"
+    visitor_id: str | None = None
+    import_id: str | None = None
+    price_book: str | None = None
+
+
 class Ledger:
-    """One per process. Its two writers run inside `open_ledger`'s task group."""
+    """One per process. Its three writers run inside `open_ledger`'s task group."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -85,6 +102,7 @@ class Ledger:
         self._opens = _Group(self._write_opens, keep=False, unwanted=self._not_made)
         # Nobody waits for a close: gathering for a moment makes one commit of what would be twenty.
         self._closes = _Group(self._write_closes, keep=True, linger_s=0.02)
+        self._hits = _Group(self._write_hits, keep=True, linger_s=0.02)
 
     async def open(self, call: CallStart) -> None:
         """Commit the call's row and its reservation. Raises BudgetExceeded when a budget holds it back, Unavailable when
@@ -96,6 +114,10 @@ class Ledger:
         """Hand over the call's end; it is written soon, and retried until written."""
         usage = sane(end.usage)
         self._closes.put_nowait(end if usage is end.usage else replace(end, usage=usage))
+
+    def hit(self, hit: CacheHit) -> None:
+        """Hand over a cache hit; its row is written soon. No budget is asked: it costs nothing."""
+        self._hits.put_nowait(hit)
 
     def _not_made(self, call: CallStart) -> None:
         """Close a row, should there be one, whose call nobody will make."""
@@ -112,39 +134,62 @@ class Ledger:
 
     async def flush(self, *, timeout_s: float = 5.0) -> bool:
         """Wait until everything handed over is written. Returns False if time ran out."""
-        return await self._closes.drained(timeout_s)
+        closed, hit = await asyncio.gather(self._closes.drained(timeout_s), self._hits.drained(timeout_s))
+        return closed and hit
 
     async def run(self) -> None:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._opens.run(), name="ledger-opens")
             tasks.create_task(self._closes.run(), name="ledger-closes")
+            tasks.create_task(self._hits.run(), name="ledger-hits")
 
     async def _write_opens(self, calls: list[CallStart]) -> list[ChatwrightError | None]:
         refusals: dict[str, ChatwrightError] = {}
+        held_back: list[Row] = []
         waiting = calls
         for _ in range(_MOST_ROUNDS):
             missing: dict[str, Row] = {}
             for row in await self._db.operator_fetch(OPEN_CALLS, *_columns(waiting)):
                 if row["verdict"] == "missing":
                     missing[row["call_id"]] = row
+                elif row["verdict"] == "lost":
+                    refusals[row["call_id"]] = LostLock(
+                        "a later attempt owns this message: no further call is made for it"
+                    )
                 else:
-                    refusals[row["call_id"]] = _refusal(row)
+                    held_back.append(row)
             if not missing:
                 break
             # The first calls of a new period: its counter is begun by whoever finds it missing.
-            await self._begin_periods(
-                {row["budget_id"] for row in missing.values()}, next(iter(missing.values()))["at"]
-            )
+            at = next(iter(missing.values()))["at"]
+            await begin_periods(self._db, {row["budget_id"] for row in missing.values()}, at)
             waiting = [call for call in waiting if call.id in missing]
         else:
             refusals |= {call.id: Unavailable("a budget's period could not be begun; try again") for call in waiting}
+        if held_back:
+            refusals |= await self._words_of(held_back, calls)
         return [refusals.get(call.id) for call in calls] if refusals else [None] * len(calls)
 
-    async def _begin_periods(self, budget_ids: set[str], at: datetime) -> None:
-        for row in await self._db.operator_fetch(UNBEGUN, list(budget_ids), at):
-            period = period_at(row["period"], ZoneInfo(row["time_zone"]), at, not_before=row["last_end"])
-            await self._db.operator_fetch(BEGIN_PERIOD, row["id"], period.starts_at, period.ends_at, at)
+    async def _words_of(self, held_back: list[Row], calls: list[CallStart]) -> dict[str, ChatwrightError]:
+        """What each call that a budget held back is refused with, by call."""
+        refusers = await describe(self._db, list({row["budget_id"] for row in held_back}))
+        needs = {call.id: call.reserved_nano for call in calls}
+        words: dict[str, ChatwrightError] = {}
+        for row in held_back:
+            refuser = refusers.get(row["budget_id"])
+            if refuser is None:  # removed this moment, or not to be read
+                words[row["call_id"]] = BudgetExceeded(
+                    f"the {row['budget_scope']}'s budget {row['budget_id']} holds the call back",
+                    action=row["budget_action"],
+                    budget_id=row["budget_id"],
+                    scope=row["budget_scope"],
+                )
+            elif row["verdict"] == "unpriced":
+                words[row["call_id"]] = refuser.unpriced()
+            else:
+                words[row["call_id"]] = refuser.too_little(needs[row["call_id"]])
+        return words
 
     async def _write_closes(self, ends: list[CallEnd]) -> list[ChatwrightError | None]:
         await self._db.operator_fetch(
@@ -164,6 +209,24 @@ class Ledger:
             [None if end.cost_nano is None else end.price_book for end in ends],
         )
         return [None] * len(ends)
+
+    async def _write_hits(self, hits: list[CacheHit]) -> list[ChatwrightError | None]:
+        await self._db.operator_fetch(
+            NOTE_HITS,
+            [hit.id for hit in hits],
+            [hit.tenant_id for hit in hits],
+            [hit.chatbot_id for hit in hits],
+            [hit.conversation_id for hit in hits],
+            [hit.message_id for hit in hits],
+            [hit.visitor_id for hit in hits],
+            [hit.import_id for hit in hits],
+            [hit.purpose for hit in hits],
+            [hit.provider for hit in hits],
+            [hit.model for hit in hits],
+            [max(0, hit.saved_nano) for hit in hits],
+            [hit.price_book for hit in hits],
+        )
+        return [None] * len(hits)
 
 
 @asynccontextmanager
@@ -311,17 +374,3 @@ def _columns(calls: list[CallStart]) -> list[object]:
 def _or_none(column: list[_Value]) -> list[_Value] | None:
     """Most columns of rare things are empty: nothing is sent for them."""
     return column if any(value is not None for value in column) else None
-
-
-def _refusal(row: Row) -> ChatwrightError:
-    if row["verdict"] == "lost":
-        return LostLock("a later attempt owns this message: no further call is made for it")
-    scope, budget_id = row["budget_scope"], row["budget_id"]
-    if row["verdict"] == "unpriced":
-        message = (
-            f"the {scope}'s budget {budget_id} has a limit, and no price is known for this model: give it one in "
-            "models.toml, or choose another model"
-        )
-    else:
-        message = f"the call would pass the {scope}'s budget {budget_id}: raise its limit, or wait for its next period"
-    return BudgetExceeded(message, action=row["budget_action"], budget_id=budget_id, scope=scope)

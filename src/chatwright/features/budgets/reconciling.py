@@ -1,19 +1,17 @@
 """The ledger against the counters: what each period's calls add up to, what its counter says, and the repair.
 
-The ledger is the truth. Functions never commit.
+The ledger is the truth. Looking locks nothing: a counter and the rows that it counts change in the same transactions,
+so in any one snapshot they agree, or something is wrong. Functions never commit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chatwright.adapters.postgres import Connection
 from chatwright.domain.ids import new_id
 from chatwright.domain.scope import Scope
-from chatwright.features.budgets.budgets import LOCK, text_of
+from chatwright.features.budgets.budgets import text_of
 from chatwright.features.budgets.rules import END, PeriodKind, ScopeKind
-
-# The counters first, so that no close is under way between the counter and the ledger's rows that are added up next.
-LOCK_COUNTERS = "SELECT id FROM budget_periods WHERE tenant_id = $1 ORDER BY id FOR NO KEY UPDATE"
 
 COMPARE = """
 SELECT p.id, p.budget_id, b.scope, b.scope_id, b.period, p.starts_at, p.ends_at, p.spent_nano, p.reserved_nano,
@@ -49,32 +47,28 @@ class Drift:
     reserved_nano: int
     ledger_spent_nano: int
     ledger_reserved_nano: int
-    repaired: bool
+    repaired: bool = False
 
 
-async def reconcile(db: Connection, scope: Scope, *, repair: bool, actor: str = "system") -> list[Drift]:
-    """Compare every period's counter with the ledger, running and past ones; empty: all agree.
-
-    With `repair` the counters are set to what the ledger says, with an audit entry for each by `actor`. No call of the
-    tenant is opened or settled until the caller's transaction ends.
-    """
-    await db.execute(LOCK, scope.tenant_id)
-    await db.fetch(LOCK_COUNTERS, scope.tenant_id)
-    found = [dict(row) for row in await db.fetch(COMPARE, scope.tenant_id)]
-    drifts = [_drift(row, repaired=repair) for row in found]
-    if repair:
-        for drift in drifts:
-            await db.execute(RECOUNT, scope.tenant_id, drift.period_id)
-            detail = {
-                "starts_at": drift.starts_at,
-                "spent_nano": [drift.spent_nano, drift.ledger_spent_nano],
-                "reserved_nano": [drift.reserved_nano, drift.ledger_reserved_nano],
-            }
-            await db.execute(NOTE_REPAIR, new_id(), scope.tenant_id, actor, drift.budget_id, detail)
-    return drifts
+async def reconcile(db: Connection, scope: Scope) -> list[Drift]:
+    """Compare every period's counter with the ledger, running and past ones; empty: all agree. Holds up no call."""
+    return [_drift(dict(row)) for row in await db.fetch(COMPARE, scope.tenant_id)]
 
 
-def _drift(row: dict[str, Any], *, repaired: bool) -> Drift:
+async def repair(db: Connection, scope: Scope, drift: Drift, *, actor: str = "system") -> Drift:
+    """Set one counter to what the ledger says, with an audit entry by `actor`. One in a transaction: the tenant's calls
+    wait from here to its end."""
+    await db.execute(RECOUNT, scope.tenant_id, drift.period_id)
+    detail = {
+        "starts_at": drift.starts_at,
+        "spent_nano": [drift.spent_nano, drift.ledger_spent_nano],
+        "reserved_nano": [drift.reserved_nano, drift.ledger_reserved_nano],
+    }
+    await db.execute(NOTE_REPAIR, new_id(), scope.tenant_id, actor, drift.budget_id, detail)
+    return replace(drift, repaired=True)
+
+
+def _drift(row: dict[str, Any]) -> Drift:
     return Drift(
         period_id=row["id"],
         budget_id=row["budget_id"],
@@ -87,5 +81,4 @@ def _drift(row: dict[str, Any], *, repaired: bool) -> Drift:
         reserved_nano=row["reserved_nano"],
         ledger_spent_nano=row["ledger_spent_nano"],
         ledger_reserved_nano=row["ledger_reserved_nano"],
-        repaired=repaired,
     )

@@ -13,16 +13,20 @@ from typing import Any, Literal, get_args
 from chatwright.adapters.postgres.pool import Connection
 from chatwright.domain.scope import Scope
 
-GroupBy = Literal["day", "model", "provider", "chatbot", "tenant", "purpose"]
+GroupBy = Literal["day", "model", "provider", "chatbot", "tenant", "purpose", "kind", "key", "visitor", "import"]
 GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
 
 _COLUMNS: dict[GroupBy, str] = {
-    "day": "to_char(opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    "day": "to_char(opened_at AT TIME ZONE $3, 'YYYY-MM-DD')",
     "model": "model",
     "provider": "provider",
     "chatbot": "coalesce(chatbot_id::text, '')",
     "tenant": "calls.tenant_id::text",
     "purpose": "purpose",
+    "kind": "kind",
+    "key": "coalesce(key_id, '')",
+    "visitor": "coalesce(visitor_id, '')",
+    "import": "coalesce(import_id, '')",
 }
 
 # Looked up once per row of the report, not once per call.
@@ -43,17 +47,18 @@ count(*) FILTER (WHERE estimated) AS estimated_calls
 
 _FIGURES = "calls, cache_hits, input_tokens, cached_tokens, output_tokens, cost_nano, saved_nano, unpriced_calls, estimated_calls"
 
+# `$3::text <> ''` says what the third argument is in a report that is not grouped by day.
 USAGE = f"""
 SELECT {{groups}} {{names}} {_FIGURES}
   FROM (SELECT {{columns}} {_SUMS} FROM calls
-         WHERE tenant_id = $1 AND opened_at >= $2 AND opened_at < $3 {{grouping}}) AS summed {{ordering}}
+         WHERE tenant_id = $4 AND opened_at >= $1 AND opened_at < $2 AND $3::text <> '' {{grouping}}) AS summed {{ordering}}
 """
 
 # By way of `tenants`, because the ledger's index on time begins with the tenant.
 USAGE_OF_ALL = f"""
 SELECT {{groups}} {{names}} {_FIGURES}
   FROM (SELECT {{columns}} {_SUMS} FROM tenants JOIN calls ON calls.tenant_id = tenants.id
-         WHERE opened_at >= $1 AND opened_at < $2 {{grouping}}) AS summed {{ordering}}
+         WHERE opened_at >= $1 AND opened_at < $2 AND $3::text <> '' {{grouping}}) AS summed {{ordering}}
 """
 
 SPAN = "SELECT min(opened_at) AS first, max(opened_at) AS last FROM calls WHERE tenant_id = $1"
@@ -115,21 +120,23 @@ async def usage_rows(
     group_by: Sequence[GroupBy],
     since: datetime,
     until: datetime,
+    time_zone: str = "UTC",
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Sum the ledger over `since` <= opened < `until`, one row per group, in the order of the groups.
+    """Sum the ledger over `since` <= opened < `until`, one row per group, in the order of the groups. Days are those of
+    `time_zone`, an IANA name. Calls without a key, visitor, import or chatbot are grouped under "".
 
     Scope None: over all tenants (operators' role). Without groups there is exactly one row, the total.
     """
     positions = ", ".join(str(place + 1) for place in range(len(group_by)))
     statement = (USAGE_OF_ALL if scope is None else USAGE).format(
-        groups="".join(f"{name}, " for name in group_by),
+        groups="".join(f'"{name}", ' for name in group_by),
         names="".join(_NAMES.get(name, "") for name in group_by),
-        columns="".join(f"{_COLUMNS[name]} AS {name}, " for name in group_by),
+        columns="".join(f'{_COLUMNS[name]} AS "{name}", ' for name in group_by),
         grouping=f"GROUP BY {positions}" if group_by else "",
         ordering=(f"ORDER BY {positions}" if group_by else "") + (f" LIMIT {int(limit)}" if limit else ""),
     )
-    arguments = (since, until) if scope is None else (scope.tenant_id, since, until)
+    arguments = (since, until, time_zone) if scope is None else (since, until, time_zone, scope.tenant_id)
     return [dict(row) for row in await db.fetch(statement, *arguments)]
 
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 ScopeKind = Literal["tenant", "chatbot", "visitor", "import"]
 PeriodKind = Literal["day", "month", "total"]
 Action = Literal["block", "downgrade", "extractive", "alert"]
+SetBy = Literal["operator", "tenant"]
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 END = datetime(9999, 12, 31, tzinfo=UTC)

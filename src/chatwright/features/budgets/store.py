@@ -15,6 +15,27 @@ CLOSE_CALLS = "SELECT close_calls($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 
 # Operators: rows that a crash left open are settled at their reservation and flagged. $1 age in seconds.
 ABANDON_CALLS = "SELECT abandon_calls($1)"
 
+# Operators: rows of what caches gave, many in one commit; a group that is written again after a lost reply adds nothing.
+NOTE_HITS = """
+INSERT INTO calls (id, tenant_id, chatbot_id, conversation_id, message_id, visitor_id, import_id, kind, purpose, provider,
+                   model, state, cost_nano, saved_nano, price_book, closed_at)
+SELECT id, tenant_id, chatbot_id, conversation_id, message_id, visitor_id, import_id, 'cache_hit', purpose, provider, model,
+       'ok', 0, saved_nano, price_book, now()
+  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[],
+              $10::text[], $11::bigint[], $12::text[])
+    AS hit (id, tenant_id, chatbot_id, conversation_id, message_id, visitor_id, import_id, purpose, provider, model,
+            saved_nano, price_book)
+ON CONFLICT (id) DO NOTHING
+"""
+
+# Operators: budgets without a running period, of everybody. $1 how many.
+WITHOUT_PERIOD = """
+SELECT b.id, now() AS at FROM budgets b
+ WHERE NOT EXISTS (SELECT FROM budget_periods p WHERE p.tenant_id = b.tenant_id AND p.budget_id = b.id
+                                    AND p.starts_at <= now() AND now() < p.ends_at)
+ LIMIT $1
+"""
+
 # Operators: what is needed to begin a budget's next period. $1 budgets, $2 the moment.
 UNBEGUN = """
 SELECT b.id, b.period, t.time_zone,

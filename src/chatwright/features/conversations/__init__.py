@@ -29,6 +29,7 @@ from chatwright.features.conversations.store import (
     list_transcript,
     load_texts,
     load_turn,
+    recall_key,
     remember_key,
     turn_of,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "lock_conversation_of",
     "next_waiting",
     "raise_seq_base",
+    "recall_key",
     "recent_messages",
     "remember_key",
     "reopen",

@@ -16,16 +16,17 @@ END_CHAT = """
 -- The whole ending of a chat job in one statement, after the conversation's row was locked: the attempt's fence first,
 -- and only if it holds ($5) the answer ($11 on, if there is one), the message's state and the next waiting message.
 -- $1 tenant, $2 conversation, $3 job, $4 job state, $5 attempt, $6 message, $7 message state, $8 error code,
--- $9 error message for visitors, $10 reading, $27 error of the job
+-- $9 error message for visitors, $10 reading, $28 error of the job
 WITH held AS (
-    UPDATE jobs SET state = $4, error_code = $8, error = $27, lease_until = NULL, finished_at = now()
+    UPDATE jobs SET state = $4, error_code = $8, error = $28, lease_until = NULL, finished_at = now()
      WHERE tenant_id = $1 AND id = $3 AND attempt = $5 AND state = 'running'
     RETURNING chatbot_id
 ), answer AS (
     INSERT INTO answers (id, tenant_id, chatbot_id, conversation_id, message_id, attempt, text, sources, animation,
                          suggested_actions, confidence, provider, model, input_tokens, cached_tokens, output_tokens,
-                         cost_nano, cached, partial, chunk_count, processing_ms)
-    SELECT $11, $1, held.chatbot_id, $2, $6, $5, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26
+                         cost_nano, cached, partial, chunk_count, processing_ms, grounding)
+    SELECT $11, $1, held.chatbot_id, $2, $6, $5, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
+           $27
       FROM held WHERE $11::uuid IS NOT NULL
     ON CONFLICT (message_id) DO NOTHING
 ), message AS (
@@ -96,7 +97,7 @@ TERMINAL = """
 SELECT m.id, m.conversation_id, m.chatbot_id, m.state, m.error_code, m.error_message, m.reading,
        a.id AS answer_id, a.text, a.sources, a.animation, a.suggested_actions, a.confidence, a.provider, a.model,
        a.input_tokens, a.cached_tokens, a.output_tokens, a.cost_nano, a.cached, a.partial, a.chunk_count,
-       a.processing_ms
+       a.processing_ms, a.grounding
   FROM messages m LEFT JOIN answers a ON a.tenant_id = m.tenant_id AND a.message_id = m.id
  WHERE m.tenant_id = $1 AND m.id = $2
 """
@@ -148,13 +149,14 @@ async def end_chat(
     Returns (held, following): `held` is False when a later attempt owns the job and nothing was changed; `following`
     is the job (id, type, queue, priority, generation) of the conversation's next message, now to be queued, or None.
     """
-    fields: tuple[object, ...] = (None,) * 16
+    fields: tuple[object, ...] = (None,) * 17
     if answer is not None:
         fields = (
             answer.id, answer.text, [shown_source(source) for source in answer.sources], answer.animation,
             list(answer.suggested_actions), answer.confidence, answer.provider, answer.model,
             answer.usage.input_tokens, answer.usage.cached_tokens, answer.usage.output_tokens, answer.cost_nano,
             answer.cached, answer.partial, answer.chunk_count, answer.processing_ms,
+            answer.grounding,
         )  # fmt: skip
     row = await db.fetchrow(
         END_CHAT, job.scope.tenant_id, ending.conversation_id, job.id, job_state, job.attempt, ending.message_id,
@@ -252,6 +254,7 @@ async def load_terminal(db: Connection, scope: Scope, message_id: MessageId) -> 
             animation=row["animation"],
             suggested_actions=tuple(row["suggested_actions"]),
             confidence=row["confidence"],
+            grounding=row["grounding"],
             usage=Usage(
                 input_tokens=row["input_tokens"],
                 cached_tokens=row["cached_tokens"],

@@ -9,6 +9,7 @@ import asyncpg
 
 from chatwright.adapters.postgres.pool import Connection, Database, Row
 from chatwright.domain.ids import ChatbotId, ConversationId, JobId, MessageId
+from chatwright.domain.messages import is_grounded
 from chatwright.domain.providers import Turn
 from chatwright.domain.scope import Scope
 
@@ -86,8 +87,8 @@ SELECT id, chatbot_id, visitor_id, metadata, created_at, updated_at, last_seq FR
 TRANSCRIPT = """
 SELECT m.id AS message_id, m.ordinal, m.text, m.state, m.error_code, m.error_message, m.reading, m.metadata,
        m.created_at, a.id AS answer_id, a.text AS answer_text, a.sources, a.animation, a.suggested_actions,
-       a.confidence, a.provider, a.model, a.input_tokens, a.cached_tokens, a.output_tokens, a.cost_nano, a.cached,
-       a.partial, a.chunk_count, a.processing_ms, a.created_at AS answered_at
+       a.confidence, a.grounding, a.provider, a.model, a.input_tokens, a.cached_tokens, a.output_tokens, a.cost_nano,
+       a.cached, a.partial, a.chunk_count, a.processing_ms, a.created_at AS answered_at
   FROM messages m LEFT JOIN answers a ON a.tenant_id = m.tenant_id AND a.message_id = m.id
  WHERE m.tenant_id = $1 AND m.conversation_id = $2 AND m.ordinal > $3
  ORDER BY m.ordinal LIMIT $4
@@ -180,9 +181,17 @@ async def remember_key(
     """Claim an idempotency key inside the caller's transaction. None: it is ours; else what the first request left."""
     if await db.fetchval(REMEMBER_KEY, scope.tenant_id, key, body_hash, response) is not None:
         return None
-    row = await db.fetchrow(RECALL_KEY, scope.tenant_id, key)
-    if row is None:  # the other transaction rolled back between the two statements
+    earlier = await recall_key(db, scope, key)
+    if earlier is None:  # the other transaction rolled back between the two statements
         return await remember_key(db, scope, key, body_hash, response)
+    return earlier
+
+
+async def recall_key(db: Connection, scope: Scope, key: str) -> IdempotentReceipt | None:
+    """What the first request under a key left; None: there was none."""
+    row = await db.fetchrow(RECALL_KEY, scope.tenant_id, key)
+    if row is None:
+        return None
     return IdempotentReceipt(body_hash=row["body_hash"], status=row["status"], response=row["response"])
 
 
@@ -311,10 +320,11 @@ async def list_transcript(
         details = {
             key: row[key]
             for key in (
-                "sources", "animation", "suggested_actions", "confidence", "provider", "model", "cost_nano", "cached",
-                "partial", "chunk_count", "processing_ms",
+                "sources", "animation", "suggested_actions", "confidence", "grounding", "provider", "model", "cost_nano",
+                "cached", "partial", "chunk_count", "processing_ms",
             )
         }  # fmt: skip
+        details["grounded"] = is_grounded(row["grounding"])
         details["usage"] = {key: row[key] for key in ("input_tokens", "cached_tokens", "output_tokens")}
         items.append(
             TranscriptItem(

@@ -1,116 +1,99 @@
-"""From chunks that are near a question to sources that probably answer it. Pure; called by flows after `search`.
+"""From ranked hits to the sources of an answer: which of them, in which order, with which words. Pure; called by flows
+after `rank`."""
 
-A cosine ranks meanings well and says little about answers. The evidence here is the cosine plus two shares of the
-question's words, weighted by how rare they are among the candidates: found in the chunk, and found in its headings.
-One logistic turns the sum into a probability; `training/fit_relevance.py` made its constants and prints how they do
-on questions it has not seen.
-"""
-
-import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from chatwright.domain.ids import ChunkId, DocumentId
 from chatwright.domain.language import content_words, sentence_spans, words
 from chatwright.domain.providers import Source
+from chatwright.features.knowledge.hit import Hit
 
 CANDIDATES = 20
-"""Hits to search for, whatever number of sources is wanted: rarity is measured over them."""
+"""Hits of each half to search for, whatever number of sources is wanted."""
 MAX_SOURCES = 5
 MAX_QUOTE_CHARACTERS = 300
 
-WORDS_WEIGHT = 0.4  # against a cosine's 1; 0.3 to 0.5 are equally good, 0 and 1 clearly worse
-HEADING_WEIGHT = 0.3
-SHRINK = 3.0  # added to the question's weight, so that one matching word out of one is no proof
-# Relevance 0.7 is evidence 0.52. The fit moves between 0.52 and 0.56 with the documentation it reads; the lenient end is
-# kept, because a wrong "I don't know" is worse than a weak source: what answers still judges each passage by itself.
-INTERCEPT = -7.03
-SLOPE = 15.17
-KEYWORD_FLOOR = 0.75
+SAME = 0.8
+"""Shared words over all words of two passages, from which on they say the same."""
+WITHIN = 0.95
+"""Shared words over the shorter passage's, from which on it stands in the longer one."""
+FEWEST_WORDS = 8  # shorter passages are within others by chance
+DIVERSITY = 0.2
+"""What a passage's likeness to those before it costs, in relevance: among near equals the one that adds something wins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
-    """A chunk near a question. `cosine` is in -1..1, `relevance` in 0..1 (0.0 until `rank` has seen the question)."""
+class Choice:
+    """A hit and what became of it: source number `n`, or why it is none."""
 
-    chunk_id: ChunkId
-    document_id: DocumentId
-    title: str
-    url: str | None
-    ordinal: int
-    heading: str
-    anchor: str | None
-    text: str
-    cosine: float
-    relevance: float = 0.0
+    hit: Hit
+    n: int | None = None
+    why_not: str | None = None
 
 
-def rank(question: str, hits: Sequence[Hit]) -> list[Hit]:
-    """The hits with their relevance, best first: the probability that the hit answers the question."""
-    asked = set(content_words(question))
-    ranked = [
-        replace(hit, relevance=_relevance(score, is_keyword=is_keyword))
-        for hit, (score, is_keyword) in zip(hits, scores(asked, hits), strict=True)
-    ]
-    ranked.sort(key=lambda hit: (-hit.relevance, -hit.cosine, hit.chunk_id))
-    return ranked
-
-
-def scores(asked: set[str], hits: Sequence[Hit]) -> list[tuple[float, bool]]:
-    """For each hit its evidence, and whether its title and headings name everything that was asked for.
-
-    `asked` are the question's content words (stems).
-    """
-    headings = [set(content_words(f"{hit.title} {hit.heading}")) for hit in hits]
-    bodies = [set(content_words(hit.text)) | heading for hit, heading in zip(hits, headings, strict=True)]
-    frequency = Counter(word for body in bodies for word in body & asked)
-    weight = {word: math.log(1 + CANDIDATES / (0.5 + frequency[word])) for word in asked}
-    total = sum(weight.values()) + SHRINK
+def choose(hits: Sequence[Hit], *, threshold: float = 0.7, at_most: int = MAX_SOURCES) -> list[Choice]:
+    """What becomes of each hit, in the order given (of `rank`). Sources are numbered in reading order, from 1."""
+    passing = [hit for hit in hits if hit.relevance >= threshold]
+    bags: dict[str, frozenset[str]] = {hit.chunk_id: frozenset(words(hit.text)) for hit in passing}
+    reasons: dict[str, str] = {}
+    chosen: list[Hit] = []
+    left = passing
+    while left and len(chosen) < at_most:
+        likeness = {hit.chunk_id: max((_likeness(bags, hit, other) for other in chosen), default=0.0) for hit in left}
+        for hit in left:
+            if likeness[hit.chunk_id] >= SAME:
+                reasons[hit.chunk_id] = "says the same as another source"
+        left = [hit for hit in left if hit.chunk_id not in reasons]
+        if not left:
+            break
+        # `max` keeps the first of equals, so the rank decides where nothing is alike.
+        best = max(left, key=lambda hit: hit.relevance - DIVERSITY * likeness[hit.chunk_id])
+        chosen.append(best)
+        left = [hit for hit in left if hit is not best]
+    numbers = {hit.chunk_id: n for n, hit in enumerate(_in_reading_order(chosen), start=1)}
     return [
-        (
-            hit.cosine
-            + WORDS_WEIGHT * sum(weight[word] for word in asked & body) / total
-            + HEADING_WEIGHT * sum(weight[word] for word in asked & heading) / total,
-            bool(asked) and asked <= heading,
+        Choice(
+            hit=hit,
+            n=numbers.get(hit.chunk_id),
+            why_not=None
+            if hit.chunk_id in numbers
+            else reasons.get(hit.chunk_id)
+            or (
+                f"beyond the {at_most} best" if hit.relevance >= threshold else f"below the threshold of {threshold:g}"
+            ),
         )
-        for hit, body, heading in zip(hits, bodies, headings, strict=True)
+        for hit in hits
     ]
-
-
-def _relevance(score: float, *, is_keyword: bool) -> float:
-    relevance = 1 / (1 + math.exp(-(INTERCEPT + SLOPE * score)))
-    # "opening hours" or "how do I stop it": few words, so little evidence, but a heading says just that.
-    return max(relevance, KEYWORD_FLOOR) if is_keyword else relevance
 
 
 def choose_sources(
     question: str, hits: Sequence[Hit], *, threshold: float = 0.7, at_most: int = MAX_SOURCES
 ) -> list[Source]:
-    """Sources for an answer, best first, numbered from 1; empty when no hit reaches `threshold`: then say so.
-
-    Hits of equal text are one source. The address of a source points at the nearest heading.
-    """
-    chosen: list[Hit] = []
-    seen: set[str] = set()
-    for hit in rank(question, hits):
-        if hit.relevance < threshold or len(chosen) == at_most:
-            break
-        if hit.text not in seen:
-            seen.add(hit.text)
-            chosen.append(hit)
+    """Sources for an answer out of ranked hits, best first, numbered from 1; empty when no hit reaches `threshold`: then
+    say so. Hits that say the same are one source. The address of a source points at the nearest heading or page."""
+    sources = [choice for choice in choose(hits, threshold=threshold, at_most=at_most) if choice.n is not None]
+    sources.sort(key=lambda choice: choice.n or 0)
     return [
         Source(
-            n=number,
-            document_id=hit.document_id,
-            title=f"{hit.title} › {hit.heading}" if hit.heading else hit.title,
-            url=_address(hit),
-            score=round(hit.relevance, 4),
-            quote=best_quote(question, hit.text),
-            text=hit.text,
+            n=choice.n or 0,
+            document_id=choice.hit.document_id,
+            title=f"{choice.hit.title} › {choice.hit.heading}" if choice.hit.heading else choice.hit.title,
+            url=_address(choice.hit),
+            score=round(choice.hit.relevance, 4),
+            quote=best_quote(question, choice.hit.text),
+            text=choice.hit.text,
         )
-        for number, hit in enumerate(_in_reading_order(chosen), start=1)
+        for choice in sources
     ]
+
+
+def _likeness(bags: dict[str, frozenset[str]], hit: Hit, other: Hit) -> float:
+    """0..1; 1 also for a passage that stands in the other one."""
+    mine, theirs = bags[hit.chunk_id], bags[other.chunk_id]
+    shared, fewer = len(mine & theirs), min(len(mine), len(theirs))
+    if hit.text == other.text or (fewer >= FEWEST_WORDS and shared >= WITHIN * fewer):
+        return 1.0
+    return shared / (len(mine | theirs) or 1)
 
 
 def _in_reading_order(hits: Sequence[Hit]) -> list[Hit]:
@@ -122,9 +105,12 @@ def _in_reading_order(hits: Sequence[Hit]) -> list[Hit]:
 
 
 def _address(hit: Hit) -> str | None:
-    if not hit.url or not hit.anchor or "#" in hit.url:
+    if not hit.url or "#" in hit.url:
         return hit.url
-    return f"{hit.url}#{hit.anchor}"
+    if hit.anchor:
+        return f"{hit.url}#{hit.anchor}"
+    # What browsers understand of a PDF's address.
+    return f"{hit.url}#page={hit.page}" if hit.page is not None and hit.url.lower().endswith(".pdf") else hit.url
 
 
 def best_quote(question: str, text: str) -> str:

@@ -1,4 +1,5 @@
-"""The same limits in this process alone, for the time that Valkey is away. Called by `service.py`."""
+"""The same limits in this process alone, for the time that Valkey is away. They go on from what Valkey said last, so that
+its absence fills no bucket. Called by `service.py`."""
 
 import math
 from collections.abc import Sequence
@@ -34,6 +35,13 @@ class LocalLimits:
         else:
             after = before
         return place, math.ceil(wait_us), [max(0.0, at - now_us) for at in after]
+
+    def learn(self, now_us: float, buckets: Sequence[Bucket], debts_us: Sequence[float]) -> None:
+        """Remember how the shared buckets stand: `debts_us` says how long each takes to be full again."""
+        if len(self._full_at_us) >= KEPT_AT_MOST:
+            self._make_room(now_us)
+        for bucket, debt_us in zip(buckets, debts_us, strict=True):
+            self._full_at_us[bucket.key] = now_us + debt_us
 
     def correct(self, now_us: float, key: str, *, limit: int, tokens: int) -> None:
         """Take `tokens` more from a bucket, or give them back (less than 0)."""

@@ -5,6 +5,7 @@ is away the same limits hold in each process for itself. Called by `pipeline/lim
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from chatwright.domain.errors import ChatwrightError, RateLimited, Unavailable
 from chatwright.domain.ids import TenantId
 from chatwright.domain.limits import Standing
 from chatwright.features.limits import store
-from chatwright.features.limits.local import LocalLimits
+from chatwright.features.limits.local import KEPT_AT_MOST, LocalLimits
 from chatwright.features.limits.rules import Bucket, Rule, standing_of
 
 log = structlog.get_logger(__name__)
@@ -58,13 +59,19 @@ class Limiter:
         self._prefix = prefix
         self._local = LocalLimits()
         self._clock = asyncio.get_running_loop().time
-        self._sour_until_s = 0.0
+        self._sour_until_s = -math.inf
         self._is_local = False
+        self._local_messages: dict[str, Ticket] = {}
         self._waiting: dict[TenantId, _Settlement] = {}
         self._wake = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._planned = False
         self._flushes = 0
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the latest request was let in, or refused, by this process alone."""
+        return self._is_local
 
     async def admit(
         self,
@@ -74,17 +81,19 @@ class Limiter:
         tokens: int,
         member: str,
         hold_s: float,
-        keep_estimate: bool = False,
+        keep_record: bool = False,
     ) -> Ticket:
         """Take one request, `tokens` tokens and a lease from everything the rules limit, or nothing of it.
 
-        `member` names the request; its leases end after `hold_s` whatever happens. `keep_estimate`: another process
-        will settle it (`settle_message`). Raises RateLimited, with the time after which it would pass; waits at most
-        50 ms for Valkey.
+        `member` names the request; its leases end after `hold_s` whatever happens. `keep_record`: any process may settle
+        it by its name alone (`settle_message`). Raises RateLimited, with the time after which it would pass; waits at most
+        half a second for Valkey.
         """
         buckets, leases, counts_tokens = self._parts(tenant_id, rules, tokens)
         ticket = Ticket(tenant_id, member, tokens, buckets, leases)
-        estimate = (self._estimate(tenant_id, member), tokens) if keep_estimate and counts_tokens else None
+        record = None
+        if keep_record and (counts_tokens or leases):
+            record = (self._record_key(tenant_id, member), self._record(ticket))
         if not buckets and not leases:
             return ticket
         if self._planned:
@@ -92,7 +101,7 @@ class Limiter:
         found = None
         if self._link.connected and self._clock() >= self._sour_until_s:
             try:
-                found = await store.admit(self._link, buckets, leases, member, hold_s=hold_s, estimate=estimate)
+                found = await store.admit(self._link, buckets, leases, member, hold_s=hold_s, record=record)
             except ChatwrightError as error:
                 self._sour_until_s = self._clock() + SOUR_S
                 self._say_local(error)
@@ -102,10 +111,14 @@ class Limiter:
         if found is None:
             self._say_local(None)
             ticket.local = True
+            if record is not None:
+                self._keep_local(ticket)
             found = self._local.admit(self._clock() * 1e6, buckets, leases, member, hold_s * 1e6)
-        elif self._is_local:
-            self._is_local = False
-            log.info("limits.shared_again")
+        else:
+            if self._is_local:
+                self._is_local = False
+                log.info("limits.shared_again")
+            self._local.learn(self._clock() * 1e6, buckets, found[2])
         place, wait_us, debts = found
         ticket.standing = standing_of(buckets, debts)
         if place:
@@ -116,6 +129,7 @@ class Limiter:
         """The request has ended, having used so many tokens (None: as many as were taken). Waits for nothing."""
         delta = 0 if used_tokens is None else used_tokens - ticket.tokens
         if ticket.local:
+            self._local_messages.pop(ticket.member, None)
             now_us = self._clock() * 1e6
             for bucket in ticket.buckets:
                 if bucket.tokens and delta:
@@ -137,20 +151,20 @@ class Limiter:
         elif settlement.corrections:
             self._wake.set()
 
-    async def settle_message(
-        self, tenant_id: TenantId, rules: Sequence[Rule], member: str, *, used_tokens: int | None
-    ) -> None:
+    async def settle_message(self, tenant_id: TenantId, member: str, *, used_tokens: int | None) -> None:
         """Settle a queued message that any process let in. Twice is once; a Valkey that is away is not waited for."""
-        buckets, leases, _ = self._parts(tenant_id, rules, 0)
-        pairs = [(bucket.key, bucket.limit) for bucket in buckets if bucket.tokens]
-        keys = [key for key, _ in leases]
-        for key in keys:
-            self._local.release(key, member)
-        if not self._link.connected or not (pairs or keys):
+        ticket = self._local_messages.get(member)
+        if ticket is not None:
+            self.release(ticket, used_tokens)
+            return
+        if not self._link.connected:
             return
         try:
-            estimate = self._estimate(tenant_id, member)
-            await store.settle_message(self._link, estimate, pairs, keys, member, used_tokens=used_tokens)
+            record = await store.take_record(self._link, self._record_key(tenant_id, member))
+            if record is not None:
+                corrections, leases = self._read_record(tenant_id, record, used_tokens)
+                if corrections or leases:
+                    await store.settle(self._link, corrections, [(key, member) for key in leases])
         except Unavailable as error:
             log.info("limits.not_settled", member=member, error=error.message)
 
@@ -213,7 +227,7 @@ class Limiter:
         buckets: list[Bucket] = []
         leases: list[tuple[str, int]] = []
         counts_tokens = False
-        start = f"{self._prefix}:{{{tenant_id}}}:limit:"
+        start = self._start(tenant_id)
         for rule in rules:
             limits = rule.limits
             if limits.requests_per_minute:
@@ -227,8 +241,41 @@ class Limiter:
                 leases.append((f"{start}{rule.kind}:{rule.id}:c", limits.concurrency))
         return buckets, leases, counts_tokens
 
-    def _estimate(self, tenant_id: TenantId, member: str) -> str:
-        return f"{self._prefix}:{{{tenant_id}}}:limit:estimate:{member}"
+    def _record_key(self, tenant_id: TenantId, member: str) -> str:
+        return f"{self._start(tenant_id)}message:{member}"
+
+    def _record(self, ticket: Ticket) -> str:
+        """What a message took, so that whoever ends it need not know the key or the limits it came with: its tokens, its
+        token buckets with their limits, its leases."""
+        start = len(self._start(ticket.tenant_id))
+        lines = [str(ticket.tokens)]
+        lines += [f"{bucket.key[start:]} {bucket.limit}" for bucket in ticket.buckets if bucket.tokens]
+        lines += [key[start:] for key, _ in ticket.leases]
+        return "\n".join(lines)
+
+    def _read_record(
+        self, tenant_id: TenantId, record: str, used_tokens: int | None
+    ) -> tuple[list[tuple[str, int, int]], list[str]]:
+        """(corrections, leases) for `store.settle`."""
+        start = self._start(tenant_id)
+        taken, *lines = record.split("\n")
+        corrections: list[tuple[str, int, int]] = []
+        leases: list[str] = []
+        for line in lines:
+            name, _, limit = line.partition(" ")
+            if not limit:
+                leases.append(start + name)
+            elif used_tokens is not None and used_tokens != int(taken):
+                corrections.append((start + name, int(limit), used_tokens - int(taken)))
+        return corrections, leases
+
+    def _keep_local(self, ticket: Ticket) -> None:
+        while len(self._local_messages) >= KEPT_AT_MOST:
+            del self._local_messages[next(iter(self._local_messages))]
+        self._local_messages[ticket.member] = ticket
+
+    def _start(self, tenant_id: TenantId) -> str:
+        return f"{self._prefix}:{{{tenant_id}}}:limit:"
 
     def _say_local(self, error: ChatwrightError | None) -> None:
         if not self._is_local:
@@ -259,12 +306,16 @@ def _refusal(
     if place <= len(buckets):
         bucket = buckets[place - 1]
         unit = "tokens" if bucket.tokens else "requests"
-        words = f"the {bucket.kind} may use {bucket.limit:,} {unit} a minute"
+        kind = bucket.kind
+        words = f"the {kind} may use {bucket.limit:,} {unit} a minute"
     else:
+        unit = "concurrency"
         limit = leases[place - len(buckets) - 1][1]
         kind = [rule.kind for rule in rules if rule.limits.concurrency][place - len(buckets) - 1]
         words = f"the {kind} may have {limit:,} answers under way at once"
-    return RateLimited(f"{words}; try again in {_seconds(wait_s)} s", retry_after_s=wait_s, standing=standing)
+    return RateLimited(
+        f"{words}; try again in {_seconds(wait_s)} s", retry_after_s=wait_s, standing=standing, scope=kind, unit=unit
+    )
 
 
 def _seconds(wait_s: float) -> str:

@@ -5,7 +5,7 @@ keys lie together in a cluster, and every key ends by itself. Called by `service
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import hiredis
@@ -15,9 +15,10 @@ from chatwright.adapters.valkey.client import refusal
 from chatwright.domain.errors import Unavailable
 from chatwright.features.limits.rules import CONCURRENCY_WAIT_S, MINUTE_US, SLACK, Bucket
 
-ASK_S = 0.04
-"""Valkey answers in well under a millisecond; who waits longer than this goes on without it …"""
-LAST_LOOK_S = 0.01
+ASK_S = 0.45
+"""Valkey answers in well under a millisecond. One that is slow, on a busy machine or while it writes its file, is waited
+for: who goes on without it lets a limit in anew. After this it is taken for stuck, and nobody asks for a second …"""
+LAST_LOOK_S = 0.05
 """… after one more look: a loop that was busy itself has not read yet what came in time."""
 
 # Counted from 2023-11-14, so that a double holds sixteenths of a microsecond.
@@ -36,8 +37,8 @@ end
 ADMIT = Script(
     _NOW
     + f"""
--- KEYS: buckets, then leases, then the message's estimate if ARGV[5] is not empty.
--- ARGV: how many buckets, how many leases, who takes them, for how many ms, its tokens or '', then limit and need of
+-- KEYS: buckets, then leases, then the message's record if ARGV[5] is not empty.
+-- ARGV: how many buckets, how many leases, who takes them, for how many ms, the record or '', then limit and need of
 -- each bucket, then the limit of each lease. Returns the place of what refuses (0: let in), the µs to wait, and the µs
 -- until each bucket is full again. A refusal changes nothing. `rules.admit` is the same in Python.
 local buckets, leases = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -95,26 +96,6 @@ return 0
 """
 )
 
-SETTLE_MESSAGE = Script(
-    _NOW
-    + f"""
--- KEYS: the message's estimate, buckets, then leases. ARGV: tokens used or -1, member, how many buckets, their limits.
--- Once: the estimate is gone afterwards.
-local buckets = tonumber(ARGV[3])
-local used, taken = tonumber(ARGV[1]), redis.call('GETDEL', KEYS[1])
-if taken and used >= 0 then
-  for i = 1, buckets do
-    local full = math.max(tonumber(redis.call('GET', KEYS[1 + i]) or 0), now)
-    keep(KEYS[1 + i], full + (used - tonumber(taken)) * {MINUTE_US} / tonumber(ARGV[3 + i]))
-  end
-end
-for i = 2 + buckets, #KEYS do
-  redis.call('ZREM', KEYS[i], ARGV[2])
-end
-return 0
-"""
-)
-
 
 async def admit(
     link: Link,
@@ -123,12 +104,11 @@ async def admit(
     member: str,
     *,
     hold_s: float,
-    estimate: tuple[str, int] | None = None,
+    record: tuple[str, str] | None = None,
 ) -> tuple[int, float, list[float]]:
     """Take from all buckets and leases or from none: (place of what refuses or 0, µs to wait, µs until each is full).
 
-    `leases`: (key, limit); `member` holds them for `hold_s`. `estimate`: (key, tokens) to be found again by
-    `settle_message`. Raises Unavailable within 50 ms, LinkLost when nobody knows whether it was done.
+    `leases`: (key, limit); `member` holds them for `hold_s`. `record`: (key, text) that `take_record` finds again. Raises Unavailable within half a second, LinkLost when nobody knows whether it was done.
     """
     keys: list[str] = [bucket.key for bucket in buckets]
     numbers: list[int | str] = [len(buckets), len(leases), member, round(hold_s * 1000), ""]
@@ -137,9 +117,9 @@ async def admit(
     for key, limit in leases:
         keys.append(key)
         numbers.append(limit)
-    if estimate is not None:
-        keys.append(estimate[0])
-        numbers[4] = estimate[1]
+    if record is not None:
+        keys.append(record[0])
+        numbers[4] = record[1]
     place, wait_us, *debts = await _ask(link, ADMIT, keys, numbers)
     return place, wait_us, debts
 
@@ -157,19 +137,10 @@ async def settle(link: Link, corrections: Sequence[tuple[str, int, int]], releas
     await SETTLE(link, keys, numbers)
 
 
-async def settle_message(
-    link: Link,
-    estimate: str,
-    buckets: Sequence[tuple[str, int]],
-    leases: Iterable[str],
-    member: str,
-    *,
-    used_tokens: int | None,
-) -> None:
-    """Correct by what a queued message was estimated at, and give its leases back. Twice is once. Raises Unavailable."""
-    keys = [estimate, *(key for key, _ in buckets), *leases]
-    used = -1 if used_tokens is None else used_tokens
-    await SETTLE_MESSAGE(link, keys, (used, member, len(buckets), *(limit for _, limit in buckets)))
+async def take_record(link: Link, key: str) -> str | None:
+    """What `admit` left for a message, once: the next one who asks gets None. Raises Unavailable."""
+    found = await link.execute("GETDEL", key)
+    return None if found is None else bytes(found).decode()
 
 
 async def _ask(link: Link, script: Script, keys: Sequence[str], numbers: Sequence[int | str]) -> Any:

@@ -6,6 +6,7 @@ from chatwright.features.routing.gates import Gates
 from chatwright.features.routing.limits import KeyLimits
 from chatwright.features.routing.service import ProviderRun
 from chatwright.features.routing.target import Books, PassedOver, Spare, Target
+from chatwright.features.routing.unreported import Reach, Trace, reach_of
 
 __all__ = [
     "Admission",
@@ -15,7 +16,10 @@ __all__ = [
     "KeyLimits",
     "PassedOver",
     "ProviderRun",
+    "Reach",
     "Spare",
     "State",
     "Target",
+    "Trace",
+    "reach_of",
 ]

@@ -24,26 +24,33 @@ class Slot:
 
 
 class Call:
-    """One call. `head` are deltas that were read ahead, `said` counts the characters that came.
+    """One call. `head` are deltas that were read ahead, `said` is all that came in them and after them.
 
-    `fair`: it was given the time that a provider may take. `state` is empty until the call has failed.
+    `fair`: it was given the time that a provider may take. `state` is empty until the call has failed. `usage` is the
+    provider's last word unless it is `partial`. `drained`: more is waited for, nothing that arrived is unread.
+    `asked`: the request went out, or may have; `thought`: the model thought aloud.
     """
 
     __slots__ = (
         "admission",
+        "asked",
         "closed",
         "completion",
+        "drained",
         "error",
         "fair",
         "finish",
         "head",
         "id",
+        "partial",
         "pieces",
         "route",
         "said",
+        "shown_s",
         "slot",
         "started_s",
         "state",
+        "thought",
         "usage",
         "visible",
         "whole",
@@ -62,7 +69,12 @@ class Call:
         self.pieces: AsyncGenerator[Delta, None] | None = None
         self.head: tuple[Delta, ...] | list[Delta] = ()
         self.visible = False
-        self.said = 0
+        self.said: list[str] = []
+        self.asked = False
+        self.thought = False
+        self.shown_s = 0.0  # when the first piece came
+        self.drained = True
+        self.partial = False
         self.usage: Usage | None = None
         self.finish: Finish | None = None
         self.completion: Completion | None = None

@@ -9,14 +9,15 @@ Called by the flows of `pipeline/`.
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from chatwright.domain.errors import BudgetExceeded, ChatwrightError, CutStream, ProviderError
-from chatwright.domain.providers import Completion, Delta, Prompt, Route, Usage
+from chatwright.domain.errors import BudgetExceeded, ChatwrightError, ContentFilterError, CutStream, ProviderError
+from chatwright.domain.providers import Completion, Delta, Prompt, Route
 from chatwright.features.routing.call import Call, Slot
 from chatwright.features.routing.chain import Chain
 from chatwright.features.routing.gate import Admission
 from chatwright.features.routing.gates import Gates
 from chatwright.features.routing.rules import FIRST_BYTE_WITH_OTHERS_S, first_byte_s
 from chatwright.features.routing.target import Books, Spare, Target
+from chatwright.features.routing.unreported import Reach, Trace, reach_of
 
 ANSWER_SHARE = 4
 """An answer rarely takes all the tokens that it may: a quarter is reserved in the key's limit, and corrected after."""
@@ -90,20 +91,15 @@ class ProviderRun:
             pieces = call.pieces
             assert pieces is not None
             try:
+                call.drained = not call.head
                 for delta in call.head:
                     yield delta
+                call.asked = call.drained = True
                 async for delta in pieces:
-                    if delta.text:
-                        call.said += len(delta.text)
-                        if not call.visible:
-                            self._show(call)
-                    elif not call.visible:
-                        self._hint(call, delta)
-                    if delta.usage is not None:
-                        call.usage = delta.usage
-                    if delta.finish is not None:
-                        call.finish = delta.finish
+                    self._hear(call, delta)
+                    call.drained = False  # who leaves here may leave more unread
                     yield delta
+                    call.drained = True
                 _check_end(call)
                 return
             except ProviderError as error:
@@ -130,14 +126,18 @@ class ProviderRun:
     async def _next(self, *, whole: bool) -> Call:
         while True:
             slot, admission = await self._chain.choose()
-            self.fallbacks += slot is not self._last
-            self._last = slot
+            moved = self._last is not None and slot is not self._last
             try:
-                return await self._open(slot, admission, whole=whole)
+                call = await self._open(slot, admission, whole=whole)
             except BudgetExceeded as error:  # no failure of the provider's: nobody was called
                 if self._spare is None:
                     raise
                 self._chain.hold_back(error, await self._spare(error))
+                self._last = None  # whoever answers now stands in for a budget, not for a provider that failed
+            else:
+                self._last = slot
+                self.fallbacks += moved
+                return call
 
     async def _open(self, slot: Slot, admission: Admission, *, whole: bool) -> Call:
         target = slot.target
@@ -176,6 +176,7 @@ class ProviderRun:
 
     async def _whole(self, call: Call) -> None:
         """Make a call for an answer in one piece, to its end."""
+        call.asked = True
         try:
             call.completion = await call.slot.target.wire.complete(call.route, self._prompt)
             call.usage = call.completion.usage
@@ -189,17 +190,13 @@ class ProviderRun:
         """Read a stream up to its first visible piece; it stays open unless it fails."""
         assert call.pieces is not None
         head = call.head = list[Delta]()
+        call.asked = True
         try:
             async for delta in call.pieces:
                 head.append(delta)
-                call.said += len(delta.text)
-                call.usage = delta.usage or call.usage
-                call.finish = delta.finish or call.finish
-                if delta.text:
-                    self._show(call)
-                else:
-                    self._hint(call, delta)
+                self._hear(call, delta)
                 if call.visible:
+                    call.drained = False
                     return
             _check_end(call)
         except ProviderError as error:
@@ -268,17 +265,35 @@ class ProviderRun:
         call.visible = True
         self._gates.seen(call.admission, self._clock() - call.started_s)
 
-    def _hint(self, call: Call, delta: Delta) -> None:
-        """Take in a delta before the first text: reasoning is a sign of life, a tool call is visible."""
-        self._gates.sign(call.admission)
-        call.said += len(delta.reasoning)
+    def _hear(self, call: Call, delta: Delta) -> None:
+        """Take in a delta. Before the first text reasoning is a sign of life, and a tool call is visible."""
+        if not call.said:
+            call.shown_s = self._clock()
+        if delta.text:
+            call.said.append(delta.text)
+            if not call.visible:
+                self._show(call)
+        elif not call.visible:
+            self._gates.sign(call.admission)
+        if delta.reasoning:
+            call.said.append(delta.reasoning)
+            call.thought = True
         if delta.tool_calls:
-            self._show(call)
+            call.said.append(str(delta.tool_calls))
+            if not call.visible:
+                self._show(call)
+        if delta.usage is not None:
+            call.usage = delta.usage
+        if delta.finish is not None:
+            call.finish = delta.finish
 
     def _fail(self, call: Call, error: ProviderError) -> None:
         call.error = error
         call.state = "cut" if call.visible else "failed"
-        call.usage = call.usage or error.usage
+        if call.usage is None and error.usage is not None:
+            call.usage = error.usage
+            # What a stream tells on its way is not the last word; a refusal, or an answer in one piece, has none after it.
+            call.partial = call.finish is None and not call.whole and not isinstance(error, ContentFilterError)
         self._chain.failed(call.slot, error)
 
     def _close(self, call: Call) -> None:
@@ -289,18 +304,37 @@ class ProviderRun:
         usage, state = call.usage, call.state
         if not state:
             state = "cancelled" if call.finish is None and call.completion is None else "ok"
-        if usage is None and call.said and state in ("cut", "cancelled"):
-            # Nothing was reported for what was said: an estimate, marked as one, keeps the books near the bill.
-            usage = Usage(input_tokens=self._prompt_tokens, output_tokens=max(1, call.said // 4), estimated=True)
-        self._books.close(call.id, call.route, state, usage, call.error)
-        used_tokens = None if usage is None else usage.input_tokens + usage.output_tokens
         error = call.error
+        trace = self._trace(call) if usage is None or call.partial else None
+        self._books.close(call.id, call.route, state, usage, error, trace)
+        if usage is not None:
+            used_tokens = usage.input_tokens + usage.output_tokens
+        else:
+            used_tokens = self._prompt_tokens + sum(map(len, call.said)) // 4 if call.said else None
         if state == "ok":
             self._gates.done(call.admission, used_tokens)
         elif error is None or (not call.fair and error.error_class == "timeout"):
             self._gates.left(call.admission, used_tokens)
         else:
             self._gates.failed(call.admission, error, late=call.visible, used_tokens=used_tokens or 0)
+
+    def _trace(self, call: Call) -> Trace:
+        """What is known of a call whose usage is not."""
+        ended = call.finish is not None or call.completion is not None
+        if call.completion is not None:
+            call.said = [call.completion.text, str(call.completion.tool_calls or "")]
+        reach = Reach.NOTHING
+        if call.asked:
+            reach = reach_of(
+                call.error,
+                whole=call.whole,
+                begun=bool(call.said),
+                ended=ended,
+                open_book=call.slot.target.open_book and not call.thought,
+                drained=call.drained,
+            )
+        took_s = self._clock() - call.shown_s if call.said and not call.whole else 0.0
+        return Trace(reach=reach, texts=call.said, pieces=len(call.said), took_s=took_s, ended=ended)
 
 
 def _check_end(call: Call) -> None:

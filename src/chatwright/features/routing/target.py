@@ -9,6 +9,7 @@ from chatwright.domain.errors import BudgetExceeded, ProviderError
 from chatwright.domain.ids import CallId
 from chatwright.domain.providers import Route, Usage
 from chatwright.features.routing.limits import KeyLimits
+from chatwright.features.routing.unreported import Trace
 
 PassedOver = Literal["breaker_open", "rate_limited", "key_refused", "context_too_small"]
 NO_LIMITS = KeyLimits()
@@ -31,6 +32,9 @@ class Target:
     limits: KeyLimits = NO_LIMITS
     context_tokens: int | None = None
     account: str = ""
+    open_book: bool = False
+    """Whatever the model writes is seen as it is written: what was read tells what it charges for. False where it may
+    think unseen, and of models that nothing is known of."""
     thinks: bool = False
     """The model may be silent for long before its first word: it is given the route's own time, whoever waits behind."""
 
@@ -47,9 +51,16 @@ class Books(Protocol):
         ...
 
     def close(
-        self, call_id: CallId, route: Route, state: str, usage: Usage | None, error: ProviderError | None
+        self,
+        call_id: CallId,
+        route: Route,
+        state: str,
+        usage: Usage | None,
+        error: ProviderError | None,
+        trace: Trace | None = None,
     ) -> None:
-        """Hand over how the call ended; `usage` None means the provider reported nothing."""
+        """Hand over how the call ended. `usage` is what the provider reported; without a `trace` it is the last word,
+        with one it was reported before the end, or not at all (None)."""
         ...
 
     def passed_over(self, route: Route, reason: PassedOver) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from chatwright.domain.chatbot import ProviderLink
+from chatwright.domain.chatbot import AnswerPolicy, ProviderLink
 from chatwright.domain.errors import Unprocessable
 from chatwright.domain.ids import is_id
 from chatwright.domain.limits import Limits
@@ -50,7 +50,7 @@ PLANS: Mapping[str, PlanLimits] = {
     "enterprise": PlanLimits(max_chatbots=10_000, max_context_tokens=1_048_576, max_priority=10, weight=4.0),
 }
 LIMIT_NAMES = ("requests_per_minute", "tokens_per_minute", "concurrency")
-VISITOR_LIMIT_NAMES = ("visitor_requests_per_minute",)
+VISITOR_LIMIT_NAMES = ("visitor_requests_per_minute", "visitor_tokens_per_minute", "visitor_concurrency")
 _LIMIT_AT_MOST = 1_000_000_000
 
 
@@ -77,6 +77,7 @@ class NewChatbot:
     greeting: str = ""
     suggested_questions: tuple[str, ...] = ()
     no_answer_text: str = ""
+    answer_policy: AnswerPolicy = "sources_only"
     apology_text: str = ""
     hedging: bool | None = None
 

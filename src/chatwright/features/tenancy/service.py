@@ -85,7 +85,7 @@ class ChatbotDirectory:
         return entry[1]
 
     async def rating(self, tenant_id: TenantId) -> tuple[str, bool]:
-        """The tenant's plan, and whether any of its chatbots has rate limits of its own. Raises NotFound."""
+        """The tenant's plan, and whether any of its chatbots or keys has rate limits of its own. Raises NotFound."""
         entry = self._ratings.get(tenant_id)
         if entry is None or entry[0] <= self._clock():
             changes = self._changes

@@ -33,8 +33,8 @@ EMBEDDER_DIMENSION = 384
 _TENANT_COLUMNS = "id, name, plan, time_zone, weight, disabled_at, created_at"
 _CHATBOT_COLUMNS = """id, tenant_id, slug, name, widget_id, revision, providers, system_prompt, personality, temperature,
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
-    allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, hedging, created_at,
-    updated_at, (SELECT plan FROM tenants WHERE tenants.id = chatbots.tenant_id) AS plan"""
+    allowed_origins, limits, greeting, suggested_questions, no_answer_text, answer_policy, apology_text, hedging,
+    created_at, updated_at, (SELECT plan FROM tenants WHERE tenants.id = chatbots.tenant_id) AS plan"""
 # An empty knowledge base is known beforehand, so that no question is embedded for nothing. Under the tenants' role only:
 # the operators' has no right to read chunks.
 _OWN_COLUMNS = f"""{_CHATBOT_COLUMNS}, knowledge_enabled AND EXISTS (SELECT FROM chunks
@@ -67,13 +67,14 @@ INSERT_KNOWLEDGE_BASE = """
 INSERT INTO knowledge_bases (id, tenant_id, name, embedder, dimension) VALUES ($1, $2, $3, $4, $5)
 """
 
-KNOWLEDGE_BASE_EXISTS = "SELECT 1 FROM knowledge_bases WHERE tenant_id = $1 AND id = $2"
+KNOWLEDGE_BASE_EXISTS = "SELECT 1 FROM knowledge_bases WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL"
 
 INSERT_CHATBOT = f"""
 INSERT INTO chatbots (id, tenant_id, slug, name, widget_id, providers, system_prompt, personality, temperature,
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
-    allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, hedging)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+    allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, hedging, answer_policy)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+    $24)
 RETURNING {_OWN_COLUMNS}
 """
 
@@ -117,7 +118,9 @@ SELECT EXISTS (SELECT FROM chatbots JOIN tenants ON tenants.id = chatbots.tenant
 
 # Operators' role: what a tenant's messages may meet, before any of its chatbots is known.
 GET_RATING = """
-SELECT plan, EXISTS (SELECT FROM chatbots WHERE chatbots.tenant_id = tenants.id AND limits <> '{}') AS has_limits
+SELECT plan, EXISTS (SELECT FROM chatbots WHERE chatbots.tenant_id = tenants.id AND limits <> '{}')
+             OR EXISTS (SELECT FROM api_keys WHERE api_keys.tenant_id = tenants.id AND limits <> '{}'
+                           AND (revoked_at IS NULL OR revoked_at > now())) AS has_limits
   FROM tenants WHERE id = $1
 """
 
@@ -181,17 +184,17 @@ async def disable_tenant(db: Connection, tenant_id: str, *, disabled: bool = Tru
     return is_id(tenant_id) and await db.fetchval(DISABLE_TENANT, tenant_id, disabled) is not None
 
 
-async def create_chatbot(db: Connection, scope: Scope, new: NewChatbot) -> Chatbot:
-    """Insert a chatbot, and a knowledge base for it unless one is named.
+async def create_chatbot(
+    db: Connection, scope: Scope, new: NewChatbot, *, embedder: str = EMBEDDER, dimension: int = EMBEDDER_DIMENSION
+) -> Chatbot:
+    """Insert a chatbot, and a knowledge base for it unless one is named; the new base is pinned to `embedder`.
 
     Raises Conflict if the slug is taken, Unprocessable for a malformed slug or origin or an unknown knowledge base.
     """
     knowledge_base_id = new.knowledge_base_id
     if knowledge_base_id is None:
         knowledge_base_id = new_id()
-        await db.execute(
-            INSERT_KNOWLEDGE_BASE, knowledge_base_id, scope.tenant_id, new.name, EMBEDDER, EMBEDDER_DIMENSION
-        )
+        await db.execute(INSERT_KNOWLEDGE_BASE, knowledge_base_id, scope.tenant_id, new.name, embedder, dimension)
     else:
         await _check_knowledge_base(db, scope, knowledge_base_id)
     try:
@@ -220,6 +223,7 @@ async def create_chatbot(db: Connection, scope: Scope, new: NewChatbot) -> Chatb
             new.no_answer_text,
             new.apology_text,
             new.hedging,
+            new.answer_policy,
         )
     except asyncpg.UniqueViolationError as error:
         raise Conflict(f"this tenant already has a chatbot with slug {new.slug!r}", param="slug") from error
@@ -298,7 +302,7 @@ async def is_served(db: Connection, scope: Scope) -> bool:
 
 
 async def get_rating(db: Connection, tenant_id: TenantId) -> tuple[str, bool] | None:
-    """A tenant's plan, and whether any chatbot of it has rate limits of its own (operators' role)."""
+    """A tenant's plan, and whether any chatbot or key of it has rate limits of its own (operators' role)."""
     row = await db.fetchrow(GET_RATING, tenant_id)
     return None if row is None else (row["plan"], row["has_limits"])
 
@@ -381,6 +385,7 @@ def _chatbot(row: Mapping[str, Any]) -> Chatbot:
         greeting=row["greeting"],
         suggested_questions=tuple(row["suggested_questions"]),
         no_answer_text=row["no_answer_text"],
+        answer_policy=row["answer_policy"],
         apology_text=row["apology_text"],
         hedging=row["hedging"],
         created_at=_text(row["created_at"]),

@@ -1,16 +1,18 @@
-"""Plain text and Markdown as blocks, in reading order. Pure; used by `chunking`.
+"""Plain text and Markdown as blocks, in reading order. Pure; used by `reading` and for documents sent as text.
 
 Markdown is read at block level only: inline marks stay as written. Front matter falls.
 """
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 from markdown_it import MarkdownIt
 
-from chatwright.features.knowledge.blocks import Block, squeeze, table_blocks
-from chatwright.features.knowledge.html import html_blocks
+from chatwright.adapters.documents.blocks import is_question, squeeze, table_blocks
+from chatwright.adapters.documents.html import html_blocks
+from chatwright.domain.documents import Block
 
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 _ITEM_LINE = re.compile(r"[ \t]*([-*+•–]|\d{1,4}[.)])[ \t]+(?=\S)")
@@ -43,6 +45,10 @@ def _plain_items(lines: list[str]) -> Iterator[Block]:
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?:[^\n]*\n){0,200}?(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 _FRONT_TITLE = re.compile(r"^title:[ \t]*[\"']?([^\n]{1,200}?)[\"']?[ \t]*$", re.MULTILINE)
 _IMAGE = re.compile(r"!\[([^\[\]\n]{0,400})\]\([^()\s]{0,2000}(?:\s[^()\n]{0,400})?\)")
+_DETAILS = re.compile(
+    r"<details[^>]{0,200}>\s{0,100}<summary[^>]{0,200}>(.{1,600}?)</summary>", re.IGNORECASE | re.DOTALL
+)
+_TAG = re.compile(r"<[^<>]{1,400}>")
 _BREAK = re.compile(r"<br\s{0,4}/?>", re.IGNORECASE)
 
 
@@ -59,11 +65,14 @@ def front_matter_title(text: str) -> str:
     return found[1].strip() if found else ""
 
 
-def markdown_blocks(text: str) -> Iterator[Block]:
+def markdown_blocks(text: str) -> list[Block]:
+    """The blocks of a Markdown text. A `<details>` whose summary asks something is a question with its answer."""
+    blocks: list[Block] = []
     lists: list[int | None] = []  # per open list: the next number, or None for bullets
     mark: str | None = None  # marker of an item whose first paragraph has not come yet
     table: list[list[str]] | None = None
     header_rows = heading_level = 0
+    question, asked_at = "", 0  # of an open <details>, whose answer is Markdown again; blocks before it
     for token in _markdown().parse(_FRONT_MATTER.sub("", text, count=1)):
         match token.type:
             case "heading_open":
@@ -87,12 +96,25 @@ def markdown_blocks(text: str) -> Iterator[Block]:
             case "thead_close" if table is not None:
                 header_rows = len(table)
             case "table_close" if table is not None:
-                yield from table_blocks(table, header_rows)
+                blocks += table_blocks(table, header_rows)
                 table = None
             case "fence" | "code_block":
-                yield Block(kind="code", text=token.content.strip("\n"), mark=token.info.strip())
+                blocks.append(Block(kind="code", text=token.content.strip("\n"), mark=token.info.strip()))
             case "html_block":
-                yield from html_blocks(token.content)
+                html = token.content
+                opened = _DETAILS.search(html)
+                if (
+                    opened
+                    and "</details" not in html.lower()
+                    and is_question(asked := squeeze(_TAG.sub(" ", opened[1])))
+                ):
+                    blocks += html_blocks(html[: opened.start()], fragment=True)
+                    question, asked_at = asked, len(blocks)
+                    html = html[opened.end() :]
+                blocks += html_blocks(html, fragment=True)
+                if question and "</details" in html.lower():
+                    blocks[asked_at:] = _answered(question, blocks[asked_at:])
+                    question = ""
             case "inline":
                 content = _inline(token.content)
                 if table is not None:
@@ -100,14 +122,23 @@ def markdown_blocks(text: str) -> Iterator[Block]:
                 elif not content:
                     pass
                 elif heading_level:
-                    yield Block(kind="heading", text=content, level=heading_level)
+                    blocks.append(Block(kind="heading", text=content, level=heading_level))
                 elif lists:
-                    yield Block(kind="item", text=content, level=len(lists) - 1, mark=mark or "")
+                    blocks.append(Block(kind="item", text=content, level=len(lists) - 1, mark=mark or ""))
                     mark = None
                 else:
-                    yield Block(kind="prose", text=content)
+                    blocks.append(Block(kind="prose", text=content))
             case _:
                 pass
+    if question:
+        blocks[asked_at:] = _answered(question, blocks[asked_at:])
+    return blocks
+
+
+def _answered(question: str, blocks: list[Block]) -> list[Block]:
+    if not blocks:
+        return [Block(kind="prose", text=question)]
+    return [block if block.kind == "heading" else replace(block, question=question) for block in blocks]
 
 
 def _inline(text: str) -> str:

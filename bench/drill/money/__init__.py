@@ -1,0 +1,1 @@
+"""The money drill: budgets, ledger, alerts and rate limits of several processes against a simulated provider's own bill."""
