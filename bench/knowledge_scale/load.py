@@ -4,7 +4,7 @@ chunks takes hours of embedding.
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -36,6 +36,7 @@ _COLUMNS = (
     *("term_count", "keywords", "term_keys", "embedding"),
 )
 _BATCH = 2_000
+_BLOCK = 50_000
 SECONDARY = """
 SELECT c.relname AS name, pg_get_indexdef(c.oid) AS definition
   FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
@@ -199,14 +200,22 @@ async def _stream(rows: Iterator[bytes]) -> AsyncIterator[bytes]:
     yield _TAIL
 
 
-def nearest(base: Base, question: Matrix, count: int) -> list[bytes]:
-    """The ids of the `count` nearest chunks, by brute force over the vectors as they are stored."""
-    rounded = question.astype(np.float16).astype(np.float32)
-    scores = np.concatenate(
-        [base.vectors[at : at + 50_000].astype(np.float32) @ rounded for at in range(0, len(base.vectors), 50_000)]
-    )
-    best = np.argpartition(-scores, min(count, len(scores) - 1))[:count]
-    return [base.ids[at].tobytes() for at in best[np.argsort(-scores[best])]]
+def nearest(base: Base, questions: Sequence[Matrix], count: int) -> list[list[bytes]]:
+    """For each question the ids of the `count` nearest chunks, nearest first, by brute force over the vectors as they are
+    stored. Empty for a base whose vectors were not kept."""
+    if not len(base.vectors):
+        return [[] for _ in questions]
+    asked = np.stack(questions).astype(np.float16).astype(np.float32).T
+    best: list[list[tuple[float, int]]] = [[] for _ in questions]
+    for start in range(0, len(base.vectors), _BLOCK):
+        scores = base.vectors[start : start + _BLOCK].astype(np.float32) @ asked
+        kept = min(count, len(scores))
+        top = np.argpartition(-scores, kept - 1, axis=0)[:kept]
+        for at, found in enumerate(best):
+            found += [(float(scores[row, at]), start + int(row)) for row in top[:, at]]
+            found.sort(reverse=True)
+            del found[count:]
+    return [[base.ids[row].tobytes() for _, row in found] for found in best]
 
 
 def _uuid(text: str) -> bytes:

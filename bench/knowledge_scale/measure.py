@@ -44,17 +44,22 @@ class Searches:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
+    """`wanted`: ids of the nearest chunks, nearest first."""
+
     base: Base
     vector: Matrix
     terms: dict[str, float]
+    wanted: list[bytes]
 
 
 def questions_of(corpus: Corpus, bases: Sequence[Base], count: int) -> list[Asked]:
-    """Questions that chunks of these bases answer, the bases in turn."""
+    """Questions that chunks of these bases answer, base by base."""
     found: list[Asked] = []
-    for at in range(count):
-        base = bases[at % len(bases)]
-        found.append(Asked(base, *corpus.question(base.samples[at // len(bases) % len(base.samples)])))
+    for number, base in enumerate(bases):
+        share = len(range(number, count, len(bases)))
+        asked = [corpus.question(base.samples[at % len(base.samples)]) for at in range(share)]
+        wanted = nearest(base, [vector for vector, _ in asked], TOP_K) if asked else []
+        found += [Asked(base, vector, terms, ids) for (vector, terms), ids in zip(asked, wanted, strict=True)]
     return found
 
 
@@ -103,10 +108,9 @@ async def measure(
             [hit.chunk_id for hit in found.hits],
             asked.base.id,
         )
-        if len(asked.base.vectors):
+        if asked.wanted:
             for count, share in shares.items():
-                wanted = nearest(asked.base, asked.vector, count)
-                share.append(len(ids.intersection(wanted)) / len(wanted))
+                share.append(len(ids.intersection(asked.wanted[:count])) / len(asked.wanted[:count]))
     return Searches(
         name=name,
         way=("both indexes" if large else "exact scan") + (", with the embedding" if embedder else ""),
@@ -232,7 +236,7 @@ async def _strategy(
                 )
                 if number >= WARM_UP:
                     took_s.append(time.perf_counter() - began_s)
-                wanted = nearest(asked.base, asked.vector, 5)
+                wanted = asked.wanted[:5]
                 shares.append(len({row["id"].bytes for row in rows}.intersection(wanted)) / len(wanted))
             found.append(
                 Alternative(

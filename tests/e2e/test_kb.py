@@ -94,6 +94,7 @@ def test_a_search_is_measured_with_questions_of_ones_own(live: "Live", folder: P
     shown = run("kb", "eval", "kb-eval", str(questions), "--verbose", *where)
     assert "nDCG@10" in shown.stdout
     assert "expected  No such document" in shown.stdout
+    assert shown.stderr.startswith("no document is called 'No such document':")
     explained = as_json("kb", "search", "kb-eval", "When does the bakery open?", "--explain", *where)
     assert explained["results"][0]["explain"]
     assert 0 < explained["threshold"] <= 1

@@ -203,6 +203,8 @@ def test_embeddings_in_both_formats(client: OpenAI) -> None:
     assert floats.usage.prompt_tokens > 0
     with pytest.raises(openai.BadRequestError):
         client.embeddings.create(model="chatwright-embed", input=[[1, 2, 3]])
+    with pytest.raises(openai.UnprocessableEntityError):
+        client.embeddings.create(model="chatwright-embed", input="a cat", user="v" * 201)
 
 
 def _dot(left: list[float], right: list[float]) -> float:

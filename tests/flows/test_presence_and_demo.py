@@ -136,6 +136,23 @@ async def test_a_lost_key_is_replaced_and_the_owners_changes_stay(app: Services)
     assert set(chatbot.allowed_origins) == {"https://mine.test", "http://127.0.0.1:2", "http://localhost:2"}
 
 
+async def test_a_slow_start_goes_on_without_the_documents_read_and_has_kept_its_keys(app: Services) -> None:
+    told: list[str] = []
+    kept: list[demo.DemoAccess] = []
+    access = await demo.seed(  # no worker: nothing is indexed
+        app,
+        tenant_key="",
+        base_url="http://127.0.0.1:1",
+        documents=PAGES,
+        tell=told.append,
+        keep=kept.append,
+        index_within_s=0,
+    )
+    assert kept == [access]
+    assert told == ["reading the documentation goes on: 0 of 2 pages so far"]
+    assert {page.state for page in (await stored(app)).values()} == {"queued"}
+
+
 async def test_an_admin_key_is_kept_while_it_works(app: Services) -> None:
     key = await demo.ensure_admin_key(app, "")
     assert await demo.ensure_admin_key(app, key) == key

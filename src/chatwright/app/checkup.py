@@ -111,12 +111,22 @@ def _key_file(settings: Settings) -> Finding:
     return Finding(part=part, state="ok", detail=f"{file}; back it up apart from the database")
 
 
+_SAID = {
+    "closed": "is called",
+    "half_open": "is tried again after failures",
+    "limited": "is at its limit",
+    "open": "is not called, because it fails",
+    "key_refused": "refuses its key",
+}
+
+
 async def _providers(settings: Settings) -> Finding:
     """What the running server says; without one, what it would be set up with from here."""
     running = await _asked_providers(settings)
     if running is not None:
         shut = [row["provider"] for row in running if row["state"] in ("open", "key_refused")]
-        detail = ", ".join(f"{row['provider']} {row['state']}" for row in running) or "extractive only"
+        detail = ", ".join(f"{row['provider']} {_SAID.get(row['state'], row['state'])}" for row in running)
+        detail = detail or "extractive only"
         mend = f"`chatwright provider test {' '.join(shut)}` says what is wrong" if shut else ""
         return Finding(part="providers", state="warn" if shut else "ok", detail=detail, mend=mend)
     there = {

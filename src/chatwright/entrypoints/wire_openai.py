@@ -151,7 +151,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
     encoding_format: str | None = None
     dimensions: int | None = None
     input_type: str | None = None
-    user: str | None = None
+    user: Annotated[str, Meta(max_length=200)] | None = None
 
 
 class Embedding(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from chatwright.adapters.documents.blocks import clean, squeeze
 from chatwright.adapters.documents.frames import Blocks, Done, Failed, Frame, Request, out_of_memory
 from chatwright.adapters.documents.limits import ExtractLimits, Notes
 from chatwright.adapters.documents.reading import read_blocks
@@ -102,7 +103,9 @@ def _read(request: Request, out: BinaryIO | Any) -> None:
             _send(out, Blocks(blocks=waiting))
             waiting = []
     _send(out, Blocks(blocks=waiting))
-    _send(out, Done(title=notes.title[:500], language=notes.language, pages=notes.pages, warnings=notes.warnings))
+    # As the blocks were: a title may hold what a database does not store.
+    title, warnings = squeeze(clean(notes.title))[:500], [clean(warning) for warning in notes.warnings]
+    _send(out, Done(title=title, language=notes.language, pages=notes.pages, warnings=warnings))
 
 
 def _send(out: BinaryIO | Any, frame: Frame) -> None:

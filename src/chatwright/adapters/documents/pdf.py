@@ -47,7 +47,7 @@ def pdf_blocks(path: Path, notes: Notes, limits: ExtractLimits) -> Iterator[Bloc
         notes.pages = pages
         if pages > limits.max_pages:
             too_many_pages(pages, limits)
-        title = " ".join(document.get_metadata_value("Title").split())
+        title = _title(document)
         notes.title = "" if _JUNK_TITLE.search(title) else title
         notes.set_language(_catalog_language(document))
         composer = Composer(_outline(document))
@@ -76,6 +76,13 @@ def _catalog_language(document: pypdfium2.PdfDocument) -> str | None:
     buffer = ctypes.create_string_buffer(64)
     size = get_language(document, ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR)), 64)
     return buffer.raw[: max(0, min(size, 64) - 2)].decode("utf-16-le", "replace") if size else None
+
+
+def _title(document: pypdfium2.PdfDocument) -> str:
+    try:
+        return " ".join(document.get_metadata_value("Title").split())
+    except UnicodeError:  # half a character: no reason to refuse the text
+        return ""
 
 
 def _outline(document: pypdfium2.PdfDocument) -> dict[tuple[int, str], int]:

@@ -28,6 +28,8 @@ _NEGATIONS = frozenset(
     {"no", "not", "never", "without", "cannot", "can't", "doesn't", "don't", "isn't", "ohne", "nicht", "kein"}
 )
 _VERDICTS = frozenset({"yes", "no", "ja", "nein"})
+_QUESTION = re.compile(r"[?？؟]['\"”’»」』)]*\Z")
+_ANSWER_SENTENCES = 3  # of a question that stands in the source
 
 
 def select(question: str, sources: Sequence[Source]) -> list[Passage]:
@@ -71,6 +73,7 @@ def select(question: str, sources: Sequence[Source]) -> list[Passage]:
         home = per_source[judge.at(chosen[0])]
         chosen = _grown(chosen, home, judge.headings[judge.at(chosen[0])])
         chosen = _with_verdict(question, chosen, home, language)
+        chosen = _without_echo(question, chosen, language)
     leaders = list(dict.fromkeys(judge.at(passage) for passage in chosen))
     return sorted(chosen, key=lambda passage: (leaders.index(judge.at(passage)), passage.order))
 
@@ -90,6 +93,8 @@ def _whole(best: Passage, section: Sequence[Passage]) -> list[Passage]:
             group.insert(0, section[best.order - 1])
         if best.text.endswith(":"):
             group += _following(best, section)
+        elif _asks(best):
+            group += _answer_below(best, section)
     elif best.lead is not None and best.lead < best.order:
         group.insert(0, section[best.lead])
         if best.kind == "item":
@@ -109,6 +114,34 @@ def _following(lead: Passage, section: Sequence[Passage]) -> list[Passage]:
         if passage.kind == "code":
             break
     return group
+
+
+def _asks(passage: Passage) -> bool:
+    return passage.kind == "prose" and _QUESTION.search(passage.text) is not None
+
+
+def _answer_below(question: Passage, section: Sequence[Passage]) -> list[Passage]:
+    """What follows a question of the source: a question that matches is not yet an answer. As far as it fits, to the next."""
+    group: list[Passage] = []
+    for passage in section[question.order + 1 :][: _ANSWER_SENTENCES if question.starts_block else 1]:
+        if _asks(passage) or (group and _length([question, *group, passage]) > MAX_WORDS):
+            break
+        group.append(passage)
+    return group
+
+
+def _without_echo(question: str, chosen: list[Passage], language: str | None) -> list[Passage]:
+    """Leave out the source's question before its answer when it is what the visitor has just asked."""
+    if len(chosen) > 1 and _asks(chosen[0]) and chosen[1].order == chosen[0].order + 1:
+        return chosen[1:] if _is_same_question(question, chosen[0].text, language) else chosen
+    return chosen
+
+
+def _is_same_question(one: str, other: str, language: str | None) -> bool:
+    """Negations have to agree: "Does it work without a key?" is another question than "Does it need a key?"."""
+    said, asked = terms_of(one, language), terms_of(other, language)
+    polarity = [not _NEGATIONS.isdisjoint(words(text)) for text in (one, other)]
+    return len(said & asked) >= 0.6 * len(said | asked) and polarity[0] == polarity[1]
 
 
 def _grown(chosen: list[Passage], home: Sequence[Passage], heading: float) -> list[Passage]:
@@ -135,18 +168,11 @@ def _grown(chosen: list[Passage], home: Sequence[Passage], heading: float) -> li
 
 
 def _with_verdict(question: str, chosen: list[Passage], home: Sequence[Passage], language: str | None) -> list[Passage]:
-    """Put the "Yes." or "No." of a section before its quote when its heading asks the very same thing.
-
-    "Does it work without a key?" must not lend its "Yes." to "Does it need a key?": negations have to agree.
-    """
+    """Put the "Yes." or "No." of a section before its quote when its heading asks the very same thing."""
     verdict = home[0]
     if verdict.text.rstrip(".!").casefold() not in _VERDICTS or not any(passage is home[1] for passage in chosen):
         return chosen
-    heading = last_heading(verdict.source)
-    asked, said = terms_of(question, language), terms_of(heading, language)
-    same = len(asked & said) >= 0.6 * len(asked | said)
-    polarity = [not _NEGATIONS.isdisjoint(words(text)) for text in (question, heading)]
-    return [verdict, *chosen] if same and polarity[0] == polarity[1] else chosen
+    return [verdict, *chosen] if _is_same_question(question, last_heading(verdict.source), language) else chosen
 
 
 def _adjoins(passage: Passage, chosen: Sequence[Passage]) -> bool:

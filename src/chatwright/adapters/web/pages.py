@@ -118,6 +118,17 @@ async def open_page(
         raise PageFailed(f"{_host(url)} did not give the page within {timeout_s:g} s") from error
 
 
+def _why(error: Exception) -> str:
+    """What a person can mend; the kind alone of the rest, because their words hold addresses."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "there is no such name"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return "its certificate is not accepted"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "it takes no connections"
+    return type(error).__name__
+
+
 @asynccontextmanager
 async def _followed(
     web: Web, url: str, headers: Mapping[str, str]
@@ -134,7 +145,7 @@ async def _followed(
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError):
                 raise
-            raise PageFailed(f"{target.host} could not be reached: {type(error).__name__}") from error
+            raise PageFailed(f"{target.host} could not be reached: {_why(error)}") from error
         async with response:
             location = response.headers.get("location")
             if response.status not in _REDIRECTS or not location:

@@ -13,9 +13,15 @@ _MISSES_SHOWN = 50
 
 
 async def evaluate_base(api: Api, base: str, questions: list[Question], *, tell: Callable[[int], None]) -> Report:
-    """Ask every question. Raises ApiError."""
+    """Ask every question; says on standard error which expected documents are not there. Raises ApiError."""
     path = f"/api/v1/knowledge-bases/{base}"
-    keys = {entry["id"]: entry["source_key"] for entry in await api.pages(f"{path}/documents")}
+    documents = await api.pages(f"{path}/documents")
+    keys = {entry["id"]: entry["source_key"] for entry in documents}
+    there = {str(entry.get(name)).casefold() for entry in documents for name in ("id", "title", "source_key", "url")}
+    expected = dict.fromkeys(name for question in questions for name in question.expected)
+    if strange := [name for name in expected if name.casefold() not in there]:
+        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
+        click.echo(f"no document is called {', '.join(map(repr, strange[:5]))}{more}: `kb list` shows them", err=True)
     first = await api.get(f"{path}/search", q=questions[0].text, k=1)
 
     async def search(question: str) -> list[Found]:

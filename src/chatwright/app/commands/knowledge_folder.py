@@ -87,7 +87,8 @@ def scan(paths: Iterable[Path], *, name: str | None = None) -> Scan:
         elif path.is_file():
             _take(found, path, path.name)
         else:
-            raise click.UsageError(f"{path}: there is no such file or folder")
+            mend = "; addresses begin with https:// or http://" if ":" in str(path) else ""
+            raise click.UsageError(f"{path}: there is no such file or folder{mend}")
     keys = [file.source_key for file in found.files]
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)

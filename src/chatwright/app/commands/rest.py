@@ -204,12 +204,23 @@ async def open_api(target: Target, *, kind: KeyKind = "tenant", tenant_id: str |
         yield Api(session, url.rstrip("/"), key)
 
 
+_OF_A_SHAPE = ("Expected ", "Invalid ")  # a decoder's words, which do not name the field
+_MENDS = {
+    "no such chatbot": "; `chatwright chatbot list` shows them",
+    "no such document": "; `chatwright kb list` shows them",
+    "no such budget": "; `chatwright budget list` shows them",
+}
+
+
 def _raise_for(status: int, raw: bytes) -> None:
     if status < 400:
         return
     try:
         error = json.loads(raw)["error"]
         code, message = str(error["code"]), str(error["message"])
+        if error.get("param") and message.startswith(_OF_A_SHAPE):
+            message = f"{error['param']}: {message}"
+        message += _MENDS.get(message, "")
     except (ValueError, KeyError, TypeError):
         code, message = "unknown", raw[:200].decode("utf-8", "replace") or "the server gave no reason"
     raise ApiError(status, code, message)

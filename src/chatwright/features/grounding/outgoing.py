@@ -18,7 +18,9 @@ MAX_HELD = 2_048
 _MAX_CITED = 99  # "[2024]" is a year, "[0]" an index
 
 _URL_CHARACTER = r"[^\s<>\"'`\]\[{}|^]"
-_SCHEME = r"[a-zA-Z][a-zA-Z0-9+.-]{0,15}:(?://|\\\\)"
+# With backslashes where Markdown takes them away again before some renderers look for addresses.
+_SCHEME = r"[a-zA-Z][a-zA-Z0-9+.-]{0,15}\\?:[/\\]{2,}"
+_WWW = r"(?i:www)\\?\."
 _CONSTRUCT = re.compile(
     rf"""
       (?P<blank>\n[ \t]*\n)
@@ -26,13 +28,15 @@ _CONSTRUCT = re.compile(
     | (?P<stray>`+)
     | (?P<image>!(?=\[))
     | (?P<cited>(?<![ \t])[ \t]*+[\[【]\^?(?P<numbers>\d{{1,2}}(?:[ ]*,[ ]*\d{{1,2}}){{0,9}})[\]】](?![(:]))
-    | (?P<target>\]\([ \t]*(?:<(?P<angled>[^<>\n`\[\]]*)>
-          |(?P<plain>[^\s()<>`\[\]]*(?:\([^\s()<>`\[\]]*\)[^\s()<>`\[\]]*)*))(?:[ \t]+[^)\n`\[\]]*)?[ \t]*\))
+    | (?P<target>\]\([ \t]*+(?:<(?P<angled>[^<>\n`\[\]]*+)>
+          |(?P<plain>[^\s()<>`\[\]]*+(?:\([^\s()<>`\[\]]*+\)[^\s()<>`\[\]]*+)*+))(?:[ \t][^)\n`\[\]]*+)?\))
     | (?P<broken>\]\()
-    | (?P<definition>\]:[ \t]*\n?[ \t]*<?(?P<defined>{_URL_CHARACTER}+)>?)
+    | (?P<definition>\]:[ \t]*+(?:\n[ \t>]*+)?<?(?P<defined>{_URL_CHARACTER}+)>?)
+    | (?P<undefined>\]:(?=[ \t]*+(?:\n[ \t>]*+)?<?\Z))
     | (?P<auto><(?P<autolink>[a-zA-Z][a-zA-Z0-9+.-]{{1,31}}:[^\s<>]*)>)
     | (?P<tag><(?=[a-zA-Z/!?]))
-    | (?P<bare>(?:{_SCHEME}|www\.|//(?=\w)){_URL_CHARACTER}*)
+    | (?P<bare>(?:{_SCHEME}|{_WWW}|\\?/\\?/(?=\w)){_URL_CHARACTER}*)
+    | (?P<reference>&(?:\#\d{{1,7}}|\#[xX][0-9a-fA-F]{{1,6}}|[a-zA-Z][a-zA-Z0-9]{{1,31}});)
     """,
     re.VERBOSE,
 )
@@ -45,19 +49,22 @@ _OPEN = re.compile(
     | <\Z | <[a-zA-Z][^\s<>]*\Z
     | (?<![ \t])[ \t]*+[\[【]\^?[\d, ]{{0,40}}[\]】]?\Z
     | \](?:\((?:[^()\n]|\([^()\n]*+(?:\)|\Z))*+)?\Z
-    | \]:[ \t]*\n?[ \t]*<?{_URL_CHARACTER}*\Z
-    | [a-zA-Z][a-zA-Z0-9+.-]{{0,15}}(?::[/\\]?)?\Z
+    | \]:[ \t]*+(?:\n[ \t>]*+)?<?{_URL_CHARACTER}*\Z
+    | [a-zA-Z][a-zA-Z0-9+.-]{{0,15}}\\?(?::[/\\]*)?\Z
+    | &[\#a-zA-Z0-9]{{0,32}}\Z
     | [/\\]\Z
     | ~{{1,2}}\Z
-    | (?:{_SCHEME}|www\.|//){_URL_CHARACTER}*\Z
+    | (?:{_SCHEME}|{_WWW}|\\?/\\?/){_URL_CHARACTER}*\Z
     | (?<![`\\])`{{1,2}}(?:(?!`)[^`\n|]+`{{0,2}})?\Z
     """,
     re.VERBOSE,
 )
-_FENCE = re.compile(r"(?m)^(?P<marks>(?P<mark>[`~])(?P=mark){2,})(?P<info>[^\n]*)\n")
-_FENCE_OPEN = re.compile(r"(?m)^(?:`{1,3}|~{1,3}|```+[^\n]*|~~~+[^\n]*)\Z")
+_FENCE = re.compile(r"(?m)^(?P<marks>(?P<mark>[`~])(?P=mark){2,}+)(?P<info>[^\n]*+)\n")
+_FENCE_OPEN = re.compile(r"(?m)^(?:`{1,3}|~{1,3}|`{3,}+[^\n]*+|~{3,}+[^\n]*+)\Z")
 _ODD_FENCE = re.compile(r"(?<![\n`~])(?:```|~~~)")  # not at the start of its line: in a list, a quotation, a sentence
 _TRAILING = ".,;:!?)*_~"
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+_ADDRESS_MARKS = frozenset(":/.\\@")
 
 
 class Outgoing:
@@ -75,10 +82,16 @@ class Outgoing:
         self._fence = ""  # the marks that opened the fence that the text is in
         self._fences_doubtful = False
         self._unpaired = False  # a backtick of this paragraph is open: no pair after it is surely a pair
+        self._is_last = False  # nothing follows what is held
+        self._returned = False  # the last character was a carriage return
 
     def feed(self, text: str) -> str:
         """Take new text; return what may go out now."""
-        self._held += text
+        if text:
+            # Each of the three line ends that Markdown knows counts as one newline.
+            rest = text[1:] if self._returned and text[0] == "\n" else text
+            self._returned = text[-1] == "\r"
+            self._held += rest.replace("\r\n", "\n").replace("\r", "\n")
         return self._out(last=False)
 
     def finish(self) -> str:
@@ -108,22 +121,24 @@ class Outgoing:
         while self._held:
             end = self._held.find("\n") + 1
             line = self._held[: end or len(self._held)]
-            may_close = self._line_begins and not line.strip(" \t\n" + self._fence[0])
+            may_close = self._line_begins and not line.strip(" \t\n`~")
             if not end and not last and may_close and len(line) <= MAX_HELD:
                 break  # the closing line, perhaps
-            begins = self._line_begins
             parts.append(self._take(len(line)))
-            marks = line.strip(" \t\n")
-            if begins and may_close and len(marks) >= len(self._fence) and re.match(r" {0,3}[`~]", line):
-                self._fence = ""
-                break
+            if may_close and (closing := re.fullmatch(r" {0,3}([`~]{3,})([ \t]*)\n?", line)):
+                marks, space = closing.groups()
+                if marks.startswith(self._fence):
+                    # Other marks behind these, or a tab, end it for some renderers only.
+                    self._fences_doubtful = marks.strip(self._fence[0]) != "" or "\t" in space
+                    self._fence = ""
+                    break
         return "".join(parts)
 
     # --- everything else -------------------------------------------------------------------------------------------
 
     def _prose(self, *, last: bool) -> str:
         """Text up to the next fence, or up to where it must wait."""
-        held = self._held
+        held, self._is_last = self._held, last
         if not self._fences_doubtful:
             odd = next((one for one in _ODD_FENCE.finditer(held) if one.start() or not self._line_begins), None)
             fence = _FENCE.search(held, 0 if self._line_begins else 1)
@@ -178,7 +193,8 @@ class Outgoing:
                 self._unpaired = False
                 return found
             case "code":
-                if not self._unpaired and not self._fences_doubtful:
+                # A definition of a link is read before code is: its label may hold the first of two backticks.
+                if not self._unpaired and not self._fences_doubtful and "]:" not in found:
                     return found
                 ticks = match["ticks"]
                 inside = found[len(ticks) : -len(ticks)]
@@ -198,13 +214,20 @@ class Outgoing:
                 target = match["plain"] if match["angled"] is None else match["angled"]
                 if not self._is_known(target):
                     return f"] ({_shown(target)})"
-                return found if _leaves(_plain(target)) else "](" + self._mended(found[2:], len(found) - 2)
+                return found if any(map(_leaves, _readings(target))) else "](" + self._mended(found[2:], len(found) - 2)
             case "definition":
                 if not self._is_known(match["defined"]):
                     return f"] : {_shown(match['defined'])}"
                 return "]:" + self._mended(found[2:], len(found) - 2)
+            case "undefined":  # let go before it was whole
+                return found if self._is_last else "] :"
             case "auto":
                 return found if self._is_known(match["autolink"]) else _shown(match["autolink"])
+            case "reference":
+                # Renderers that make links of bare addresses may look for them after they resolved these.
+                means = html.unescape(found)
+                hides = len(means) == 1 and means.isascii() and (means.isalnum() or means in _ADDRESS_MARKS)
+                return f"&amp;{found[1:]}" if hides else found
             case _:
                 address = found.rstrip(_TRAILING)
                 return found if self._is_known(address) else _shown(address) + found[len(address) :]
@@ -220,7 +243,9 @@ class Outgoing:
 
     def _is_known(self, address: str) -> bool:
         """Whether an address stays on this site, or leads to a host that was named on this side."""
-        plain = _plain(address)
+        return all(map(self._is_known_as, _readings(address)))
+
+    def _is_known_as(self, plain: str) -> bool:
         scheme = _scheme(plain)
         if scheme in ("mailto", "tel"):
             return True
@@ -234,14 +259,19 @@ class Outgoing:
         return bool(host) and ("*" in self._hosts or host in self._hosts or any(name in self._hosts for name in above))
 
 
+def _readings(address: str) -> tuple[str, str]:
+    """An address as a browser would read it, and as it does after Markdown took the backslashes before punctuation away:
+    entities resolved, white space gone, backslashes turned."""
+    return _plain(address), _plain(_ESCAPE.sub(r"\1", address))
+
+
 def _plain(address: str) -> str:
-    """An address as a browser would read it: entities resolved, white space gone, backslashes turned."""
     return re.sub(r"[\x00-\x20]", "", html.unescape(address)).replace("\\", "/")
 
 
 def _leaves(plain: str) -> bool:
     """Whether an address is more than a path or a fragment of the page that it stands on."""
-    return bool(_scheme(plain)) or plain.startswith(("//", "www."))
+    return bool(_scheme(plain)) or plain.casefold().startswith(("//", "www."))
 
 
 def _scheme(plain: str) -> str:
@@ -252,12 +282,16 @@ def _scheme(plain: str) -> str:
 def _host(plain: str) -> str:
     """The host of an address, lower case; empty where there is none or it cannot be read."""
     try:
-        return (urlsplit("//" + plain if plain.startswith("www.") else plain).hostname or "").casefold().rstrip(".")
+        return (
+            (urlsplit("//" + plain if plain.casefold().startswith("www.") else plain).hostname or "")
+            .casefold()
+            .rstrip(".")
+        )
     except ValueError:
         return ""
 
 
 def _shown(address: str) -> str:
     """An address without its power: its host, or a few words where it has none."""
-    host = _host(_plain(address)).removeprefix("www.")
+    host = _host(_readings(address)[1]).removeprefix("www.")
     return host if re.fullmatch(r"[\w.-]{1,253}", host) else "address removed"
