@@ -363,3 +363,16 @@ async def test_an_older_leg_changes_nothing_any_more(idle: Client, site: Site, s
         with pytest.raises(LostLock):
             await crawling.hold(db, scope, older)
         assert newer.knowledge_base_id == KnowledgeBaseId(idle.base)
+
+
+async def test_only_a_few_crawls_of_a_base_are_open_at_once(idle: Client, site: Site) -> None:
+    """Each holds a worker's slot: a thousand asked for at once must not leave the others none."""
+    ids = []
+    for number in range(crawls.MOST_OPEN):
+        reply = await idle.call("POST", "/documents", json={"sitemap": f"{site.url}/{number}.xml"})
+        assert reply.status == 202
+        ids.append(reply.body["id"])
+    refused = await idle.call("POST", "/documents", json={"sitemap": f"{site.url}/more.xml"})
+    assert (refused.status, refused.body["error"]["code"]) == (409, "conflict")
+    assert (await idle.call("DELETE", f"/crawls/{ids[0]}")).status == 204
+    assert (await idle.call("POST", "/documents", json={"sitemap": f"{site.url}/more.xml"})).status == 202

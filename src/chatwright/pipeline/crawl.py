@@ -18,7 +18,7 @@ from chatwright.adapters.postgres import Connection
 from chatwright.adapters.queue import route
 from chatwright.adapters.valkey import translate
 from chatwright.adapters.web import PageFailed, open_page
-from chatwright.domain.errors import BadRequest, LostLock, NotFound, RateLimited, Unavailable, Unprocessable
+from chatwright.domain.errors import BadRequest, Conflict, LostLock, NotFound, RateLimited, Unavailable, Unprocessable
 from chatwright.domain.ids import CrawlId, DocumentId, JobId, KnowledgeBaseId, new_id
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.scope import Scope
@@ -30,6 +30,7 @@ from chatwright.pipeline.originals import discard
 from chatwright.pipeline.pages import KeptOut, Visit, robots_of, visit_page, web_of
 from chatwright.pipeline.services import Services
 
+MOST_OPEN = 5
 LEG_S = 45.0
 """Of work until the next job takes over: other tenants' batches get their turn, and a leg ends far within its queue's
 time-out, waits for a busy site included."""
@@ -53,7 +54,7 @@ async def start_crawl(
     app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId, *, kind: CrawlKind, url: str, max_pages: int | None
 ) -> Crawl:
     """Write down what is asked for and queue its first leg. Raises NotFound, and Unprocessable for an address that may
-    not be visited or too many pages."""
+    not be visited or too many pages. Conflict while too many crawls of this base are open: each holds a worker's slot."""
     address = crawling.normalise_address(url)
     most = app.settings.crawl_max_pages
     if max_pages is not None and max_pages > most:
@@ -63,6 +64,8 @@ async def start_crawl(
     except BadRequest as error:
         raise Unprocessable(error.message, param="url") from error
     async with app.db.transaction(scope) as db:
+        if await crawling.count_open_crawls(db, scope, knowledge_base_id) >= MOST_OPEN:
+            raise Conflict(f"{MOST_OPEN} crawls of this knowledge base are open; wait for one to end, or cancel one")
         crawl = await crawling.create_crawl(
             db, scope, knowledge_base_id, kind=kind, url=address, max_pages=max_pages or most
         )

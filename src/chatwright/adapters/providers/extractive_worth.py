@@ -100,7 +100,7 @@ class Judge:
         self._weight = {
             term: weight * math.log(1 + len(everything) / (0.5 + frequency[term])) for term, weight in asked.items()
         }
-        self._total = sum(self._weight.values()) or 1.0
+        self._total = math.fsum(self._weight.values()) or 1.0
         self._places = {id(source): at for at, source in enumerate(sources)}
         self.headings = [self._share(terms_of(last_heading(source), language)) for source in sources]
         # A source that goes on in the section of the one before has no start of its own.
@@ -127,7 +127,8 @@ class Judge:
         return self._places[id(passage.source)]
 
     def _share(self, terms: frozenset[str]) -> float:
-        return sum(self._weight[term] for term in terms & self.asked) / self._total
+        # `fsum`: the sum of a set must not depend on its order.
+        return math.fsum(self._weight[term] for term in terms & self.asked) / self._total
 
     def worth(self, passage: Passage, covered: set[str]) -> float:
         """What a passage adds to an answer that covers some terms of the question already."""
