@@ -77,12 +77,6 @@ OPERATORS: dict[str, str] = {
 GAPS: dict[str, dict[str, str]] = {
     "features/budgets/reports:USAGE": dict.fromkeys(("groups", "names", "columns", "grouping", "ordering"), ""),
     "features/budgets/reports:USAGE_OF_ALL": dict.fromkeys(("groups", "names", "columns", "grouping", "ordering"), ""),
-    "features/knowledge/large_search:RETRIEVE_LARGE": {
-        "base": "00000000-0000-7000-8000-000000000000",
-        "dimension": "384",
-        "top_k": "20",
-        "sample": "200",
-    },
     "features/tenancy/store:PATCH_CHATBOT": {"assignments": "name = $3", "columns": "id"},
 }
 

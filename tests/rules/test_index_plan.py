@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chatwright.domain.ids import KnowledgeBaseId, new_id
-from chatwright.features.knowledge import Index, Plan, Size, drop_index, plan
-from chatwright.features.knowledge.large_search import large_statement
+from chatwright.features.knowledge import Index, Plan, Size, drop_index, make_index, plan
 
 
 def a_base(chunks: int, dimension: int = 384) -> Size:
@@ -70,7 +69,7 @@ def test_an_index_names_its_base_within_what_postgresql_allows() -> None:
 
 async def test_nothing_but_ids_becomes_part_of_a_statement() -> None:
     with pytest.raises(ValueError, match="not an id"):
-        large_statement(KnowledgeBaseId("x' OR true --"), dimension=384, top_k=5)
+        await make_index(None, Size(id=KnowledgeBaseId("x' OR true --"), dimension=384, chunk_count=1))  # type: ignore[arg-type]
     for name in ("chunks_pkey", "chunks_near_384_0; DROP TABLE chunks", "chunks_near_é"):
         with pytest.raises(ValueError, match="not one of our indexes"):
             await drop_index(None, name)  # type: ignore[arg-type]

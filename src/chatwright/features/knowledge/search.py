@@ -9,7 +9,7 @@ from chatwright.domain.scope import Scope
 from chatwright.features.knowledge.chunk_store import Vector
 from chatwright.features.knowledge.hit import Cosines, Hit
 from chatwright.features.knowledge.keywords import Weighed, dimension_of, key_of
-from chatwright.features.knowledge.large_search import COMMON, WORDED_CANDIDATES, large_statement
+from chatwright.features.knowledge.large_search import COMMON, RETRIEVE_LARGE, SAMPLE, WORDED_CANDIDATES
 
 _ASKED = """
     asked AS (
@@ -102,14 +102,9 @@ async def retrieve(
     """
     if not is_id(knowledge_base_id):
         return Retrieved(hits=[])
-    statement: str = RETRIEVE
-    bounds: tuple[object, ...] = (embedder,)
-    if large:
-        dimension = 1 if query is None else len(query)  # without a vector no vector is looked at
-        statement = large_statement(knowledge_base_id, dimension=dimension, top_k=top_k)
-        bounds = (WORDED_CANDIDATES, COMMON, embedder)
+    bounds = (WORDED_CANDIDATES, COMMON, SAMPLE) if large else ()
     rows = await db.fetch(
-        statement,
+        RETRIEVE_LARGE if large else RETRIEVE,
         scope.tenant_id,
         knowledge_base_id,
         None if query is None else query.tolist(),
@@ -117,6 +112,7 @@ async def retrieve(
         [key_of(knowledge_base_id, term) for term in terms],
         list(terms.values()),
         top_k,
+        embedder,
         *bounds,
     )
     if not rows:
