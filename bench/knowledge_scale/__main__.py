@@ -3,7 +3,7 @@
 A base of `--chunks` chunks, one with a hundredth of that, one of 2,000, and `--bases` of 200 each, all in one table of
 servers of its own. Vectors and texts are derived from real ones (corpus.py says how; so does the output). The bases are
 written by COPY; their indexes are made by the product, which is also what searches. Searches run one after another over
-one connection. Ends by itself; the servers' data lie in a temporary directory and go with it.
+one connection, with the tables in memory. Ends by itself; the servers' data lie in a temporary directory and go with it.
 """
 
 import argparse
@@ -83,11 +83,11 @@ async def run(data_dir: Path, options: Options, tell: Callable[[str], None]) -> 
         settings = Settings(data_dir=data_dir, index_memory_mib=options.memory_mib, embedder_threads=1)
         addresses = Addresses(database_url=servers.database_url, redis_url=servers.redis_url)
         async with open_services(settings, addresses) as app:
-            return await _run(app, servers, options, tell)
+            return await _run(app, servers, options, tell, data_dir)
 
 
 async def _run(
-    app: Services, servers: EmbeddedServers, options: Options, tell: Callable[[str], None]
+    app: Services, servers: EmbeddedServers, options: Options, tell: Callable[[str], None], data_dir: Path
 ) -> dict[str, Any]:
     tell("embedding the real passages")
     seeds = await plant(app.embedder, DATA)
@@ -108,7 +108,7 @@ async def _run(
         index_s = await _make_indexes(app)
         relations = {row["name"]: row["bytes"] for row in await superuser.fetch(RELATIONS)}
         insert_ms = await _inserts(superuser, loaded)
-        searches = await _searches(app, servers, superuser, loaded, Corpus(seeds, seed=2), options, tell)
+        searches = await _searches(app, servers, superuser, loaded, Corpus(seeds, seed=2), options, tell, data_dir)
         many = (
             await _many(app, servers, superuser, loaded, Corpus(seeds, seed=4), options, tell) if options.many else None
         )
@@ -207,6 +207,7 @@ async def _searches(
     corpus: Corpus,
     options: Options,
     tell: Callable[[str], None],
+    data_dir: Path,
 ) -> list[Searches]:
     bases = (
         ("large", [loaded.large], options.chunks),
@@ -221,6 +222,7 @@ async def _searches(
                 continue
             questions = questions_of(corpus, group, options.questions)
             tell(f"searching: {name}")
+            await asyncio.to_thread(_warm, data_dir)
             found.append(await measure(db, superuser, name, questions, chunks=chunks))
             if knowledge.is_large(chunks):
                 found.append(await measure(db, superuser, name, questions, chunks=chunks, large=False))
@@ -228,6 +230,15 @@ async def _searches(
                 await measure(db, superuser, name, questions, chunks=chunks, embedder=app.embedder, exact=False)
             )
     return found
+
+
+def _warm(data_dir: Path) -> None:
+    """Read the tables once, so that the operating system has them: what was just loaded may have been pushed out."""
+    for file in (data_dir / "servers" / "postgres" / "base").rglob("*"):
+        if file.is_file() and file.stat().st_size > 2**20:
+            with file.open("rb", buffering=0) as stream:
+                while stream.read(2**22):
+                    pass
 
 
 def show(console: Console, found: dict[str, Any]) -> None:

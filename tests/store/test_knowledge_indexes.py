@@ -116,16 +116,6 @@ def ordinals(found: Retrieved) -> list[int]:
     return [hit.ordinal for hit in found.hits]
 
 
-async def walks(db: Database, base: Base) -> int:
-    """How often the base's index was walked so far."""
-    async with db.operator() as connection:
-        await connection.execute("SELECT pg_stat_force_next_flush()")
-        return await connection.fetchval(
-            "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_all_indexes WHERE indexrelname = $1",
-            base.index_name,
-        )
-
-
 async def indexes(db: Database) -> dict[str, bool]:
     async with db.operator() as connection:
         return {index.name: index.valid for index in await list_indexes(connection)}
@@ -154,6 +144,17 @@ async def test_a_large_base_is_indexed_and_finds_what_a_scan_finds(db: Database,
                 assert abs(quick.cosines.mean - exact.cosines.mean) < 0.1
                 assert abs(quick.cosines.spread - exact.cosines.spread) < 0.1
     assert found >= 0.95 * wanted
+
+
+async def test_the_index_is_walked_by_plans_that_are_kept_too(db: Database, app: Services) -> None:
+    """PostgreSQL plans a statement five times for its values, then perhaps once for all."""
+    base = await a_base(db)
+    await tend_indexes(app, bound=BOUND)
+    async with db.transaction(base.scope) as connection:
+        for vector in vectors_of(8, 3):
+            await retrieve(connection, base.scope, base.id, vector, terms={}, top_k=5, large=True)
+        walked = "SELECT pg_stat_get_xact_numscans(to_regclass($1))"
+        assert await connection.fetchval(walked, base.index_name) == 8
 
 
 async def test_each_half_finds_alone(db: Database, app: Services) -> None:

@@ -15,11 +15,16 @@ _ASKED = """
     asked AS (
         -- The question's terms with how rare they are in the base: BM25's inverse document frequency.
         SELECT a.place, a.dimension, a.key, a.weight,
-               ln(1 + (greatest(b.chunk_count - coalesce(t.documents, 0), 0) + 0.5)
-                      / (coalesce(t.documents, 0) + 0.5)) AS rarity
+               ln(1 + (greatest(b.chunk_count - coalesce(a.documents, 0), 0) + 0.5)
+                      / (coalesce(a.documents, 0) + 0.5)) AS rarity
           FROM knowledge_bases b
-         CROSS JOIN unnest($4::integer[], $5::integer[], $6::real[]) WITH ORDINALITY AS a (dimension, key, weight, place)
-          LEFT JOIN knowledge_terms t ON t.tenant_id = $1 AND t.knowledge_base_id = $2 AND t.term_key = a.key
+         CROSS JOIN (
+               -- Term by term: the planner would rather read all terms of the base than believe that it has so many.
+               SELECT a.*, (SELECT t.documents FROM knowledge_terms t
+                             WHERE t.tenant_id = $1 AND t.knowledge_base_id = $2 AND t.term_key = a.key) AS documents
+                 FROM unnest($4::integer[], $5::integer[], $6::real[]) WITH ORDINALITY
+                      AS a (dimension, key, weight, place)
+               OFFSET 0) AS a
          WHERE b.tenant_id = $1 AND b.id = $2),
     question AS MATERIALIZED (
         SELECT ('{' || coalesce((SELECT string_agg(dimension || ':' || weighed, ',' ORDER BY dimension)
