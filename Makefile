@@ -17,7 +17,7 @@ RUN := $(BIN)/python -m
 ARGS ?=
 DATA ?= ../shared/data
 
-.PHONY: help install up test check quick bench drill quality fmt lock clean
+.PHONY: help install up test check quick bench bench-cache drill quality fmt lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench: .venv/.dev ## the benchmark suite: a table, and JSON under bench/results
 
 drill: .venv/.dev ## seeded fault runs: kill, stop and wipe the parts, then count what was lost
 	@exec $(RUN) bench.drill $(ARGS)
+
+bench-cache: .venv/.dev ## streams of questions through the learning cache, beside other ways (DATA=folder; ARGS=--write: the page)
+	@exec $(RUN) bench.cache $(DATA) $(ARGS)
 
 quality: .venv/.dev ## measure retrieval and answers on the evaluation data (DATA=folder) into docs/reference/quality.md
 	@exec $(RUN) bench.quality $(DATA) $(ARGS)

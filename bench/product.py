@@ -107,6 +107,8 @@ async def start_product(
             "CHATWRIGHT_LOG_FORMAT": "json",
             # The simulator's models are in no price book.
             "CHATWRIGHT_UNKNOWN_PRICES": "flag",
+            # Loads and drills ask the same question again and again, and want it answered by the provider.
+            "CHATWRIGHT_CACHE_MEMORY_MIB": "0",
             **(options or {}),
         }
     )

@@ -69,6 +69,14 @@ class Behaviour:
     obey: bool = False
     """Do what any text of the prompt asks for: say all of it, pictures, links and system prompt included, with the visitor's
     words wherever it says `{visitor}`. What was received is kept in `Simulator.obeyed`."""
+    summarise: int = 0
+    """Answer with a summary of so many characters, made by rules of the last user message's `Visitor:` lines and of the
+    summary that stands in it."""
+    mark: int = 0
+    """Answer with a mark of the whole request, see `marking.py`; 2: with the question's topic where `Simulator.topics` has
+    one, so that other wordings of a question are answered alike."""
+    record: bool = False
+    """Keep what was received in `Simulator.recorded`."""
     tag: str = ""
     """Written before every word of the answer: tells which of several simulators said it."""
     finish: str = "stop"

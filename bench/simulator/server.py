@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -26,10 +26,12 @@ from bench.simulator.google import Gemini, claims, token_body
 from bench.simulator.head import Head
 from bench.simulator.limits import Limits, Standing
 from bench.simulator.log import Call, CallLog
+from bench.simulator.marking import mark_of
 from bench.simulator.obedience import obedient
 from bench.simulator.paths import Where, find, read
 from bench.simulator.player import Answer, plan, write_at_once, write_slowly
 from bench.simulator.requests import Asked, Unfit
+from bench.simulator.summarising import summarised
 
 _REASONS = {200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found", 429: b"Too Many Requests"}
 _PLAIN_BEHAVIOUR = Behaviour()
@@ -49,6 +51,8 @@ class Simulator:
     ) -> None:
         self.name = name
         """Directives `[[sim@name:…]]` are for this one."""
+        self.book: Mapping[str, str] = {}
+        """Answers by last user message; what it does not name is answered as usual."""
         self.initial = defaults or Behaviour()
         self.defaults = self.initial
         self.log = CallLog(log_file, limit=log_limit)
@@ -64,6 +68,10 @@ class Simulator:
         """What each asked for: the claims of its assertion, or its form fields."""
         self.obeyed: deque[bytes] = deque(maxlen=1_000)
         """The bodies of calls that were answered with `obey`, oldest first."""
+        self.topics: dict[str, str] = {}
+        """Of questions, by their mark: what `mark=2` says instead of it."""
+        self.recorded: deque[tuple[int, str, bytes]] = deque(maxlen=10_000)
+        """(number of the call, model, body) of calls with `record`, oldest first."""
         self.port = 0
         self.host = "127.0.0.1"
         self._server: asyncio.Server | None = None
@@ -117,6 +125,7 @@ class Simulator:
         self.log.reset()
         self.seen.clear()
         self.obeyed.clear()
+        self.recorded.clear()
         self.limits.clear()
         self.token_requests.clear()
         self.defaults = self.initial
@@ -290,9 +299,16 @@ class _Connection(asyncio.Protocol):
             call.input_tokens = behaviour.input_tokens
         else:
             call.input_tokens = count_prompt(body) if behaviour.tokenized else max(1, asked.characters // 4)
-        if behaviour.obey and where.kind == "chat":
+        if (known := self.simulator.book.get(asked.last)) is not None:
+            behaviour = replace(behaviour, reply=known)
+        elif behaviour.obey and where.kind == "chat":
             self.simulator.obeyed.append(body)
             behaviour = replace(behaviour, reply=obedient(body, asked.last))
+        elif behaviour.summarise and where.kind == "chat":
+            behaviour = replace(behaviour, reply=summarised(asked.last, behaviour.summarise))
+        elif behaviour.mark and where.kind == "chat":
+            topics = self.simulator.topics if behaviour.mark > 1 else {}
+            behaviour = replace(behaviour, reply=str(mark_of(body, topics)))
         refusal, requests_left, tokens_left = self._admit(where.dialect, call, behaviour, head)
         answer = plan(
             where.dialect(call, behaviour),
@@ -304,6 +320,8 @@ class _Connection(asyncio.Protocol):
             requests=requests_left,
             tokens=tokens_left,
         )
+        if behaviour.record:
+            self.simulator.recorded.append((call.n, asked.model, body))
         call.answers = answer.plain and where.kind != "count"
         call.pieces = len(answer.pieces)
         call.cached_tokens, call.cache_write_tokens = behaviour.cached_tokens, behaviour.cache_write_tokens

@@ -383,7 +383,7 @@ def test_what_is_stored_can_be_read_again(live: "Live", opening: str, depth: int
     deep = opening * depth + "1" + closing * depth
     slug = f"deep-{uuid.uuid4().hex[:8]}"
     for path, fields in (
-        ("/api/v1/chatbots", f'"name":"Deep","slug":"{slug}","cache_policy":{{"a":{deep}}}'),
+        ("/api/v1/chatbots", f'"name":"Deep","slug":"{slug}","guard_policy":{{"a":{deep}}}'),
         ("/api/v1/conversations", f'"chatbot":"{live.llm_chatbot}","metadata":{{"a":{deep}}}'),
     ):
         made = live.http("POST", path, b"{" + fields.encode() + b"}")

@@ -329,7 +329,7 @@ def test_operators_set_budgets_on_the_command_line(tenant: Tenant) -> None:
 def test_a_visitor_named_to_v1_has_a_budget_and_a_ledger_row(tenant: Tenant) -> None:
     tenant.put(scope="visitor", scope_id="ada", limit_usd="0")
     for field in ("user", "safety_identifier"):
-        body = {"model": tenant.slug, "messages": [{"role": "user", "content": "Hello"}]}
+        body = {"model": tenant.slug, "messages": [{"role": "user", "content": f"Hello, {field}"}]}
         assert tenant.http("POST", "/v1/chat/completions", {**body, field: "ada"}).status == 402
         assert tenant.http("POST", "/v1/chat/completions", {**body, field: "bob"}, timeout_s=60).status == 200
     for wrong, status in (("a\x00b", 400), ("x" * 201, 422)):

@@ -57,7 +57,7 @@ def test_the_first_answer_comes_with_sources_and_no_key(live: "Live") -> None:
 
 
 def test_the_same_chatbot_answers_through_an_llm(live: "Live") -> None:
-    answer = live.ask("Hello there", chatbot=live.llm_chatbot)["answer"]
+    answer = live.ask("Hello there, language model", chatbot=live.llm_chatbot)["answer"]
     assert (answer["provider"], answer["model"]) == ("openai", "sim-1")
     assert answer["usage"]["output_tokens"] > 0
 

@@ -32,8 +32,11 @@ OpenApp = Callable[[], AbstractAsyncContextManager[Services]]
 
 
 @pytest.fixture
-def open_app(database_url: str, valkey_url: str, simulator: Simulator, tmp_path: Path) -> OpenApp:
-    """Opens one more process's worth of services on this test's servers."""
+def open_app(
+    request: pytest.FixtureRequest, database_url: str, valkey_url: str, simulator: Simulator, tmp_path: Path
+) -> OpenApp:
+    """Opens one more process's worth of services on this test's servers. Answers are cached only where a test is about it
+    (`test_cache_*.py`): elsewhere the same question twice is two calls."""
     settings = Settings(
         data_dir=tmp_path,
         openai_base_url=simulator.base_url,
@@ -42,6 +45,7 @@ def open_app(database_url: str, valkey_url: str, simulator: Simulator, tmp_path:
         anthropic_api_key="sk-ant-test",
         relevance_threshold=0.5,
         unknown_prices="flag",  # the simulator's behaviour stands in its models' names
+        cache_memory_mib=16 if request.path.name.startswith("test_cache") else 0,
     )
     addresses = Addresses(database_url=database_url, redis_url=valkey_url)
 

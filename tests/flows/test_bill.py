@@ -294,3 +294,23 @@ async def test_an_embedding_is_booked(app: Services, simulated: Simulator, super
     found = await books(app, simulated, superuser_url)
     check(found)
     assert [one.estimated for one in found][:2] == [False, True]
+
+
+async def test_what_a_providers_own_cache_saved_stands_in_the_ledger(
+    app: Services, simulated: Simulator, superuser_url: str
+) -> None:
+    chatbot = await chatbot_of(app, PLAIN)
+    simulated.set(input_tokens=1_000, cached_tokens=800, output_tokens=10)
+    await inline.complete(app, ask(chatbot))
+    await streamed(app, ask(chatbot))
+    simulated.set(cached_tokens=0)
+    await inline.complete(app, ask(chatbot))
+    await app.ledger.flush()
+    connection = await asyncpg.connect(superuser_url)
+    try:
+        found = await connection.fetch("SELECT cost_nano, saved_nano FROM calls ORDER BY opened_at")
+    finally:
+        await connection.close()
+    fresh = found[2]["cost_nano"]
+    assert [row["cost_nano"] + row["saved_nano"] for row in found] == [fresh] * 3
+    assert [row["saved_nano"] > 0 for row in found] == [True, True, False]

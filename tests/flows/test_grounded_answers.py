@@ -108,6 +108,7 @@ async def poisoned(database_url: str, valkey_url: str, simulator: Simulator, tmp
         gemini_api_key="g-test",
         relevance_threshold=0.5,
         unknown_prices="flag",
+        cache_memory_mib=0,  # the same question twice is two calls
     )
     addresses = Addresses(database_url=database_url, redis_url=valkey_url)
     async with (

@@ -59,6 +59,7 @@ async def app(
         anthropic_api_key="sk-ant-platform",
         allowed_addresses=("127.0.0.1",),
         key_encryption_keys="k1:" + "A" * 43 + "=",
+        cache_memory_mib=0,  # the same question twice is two calls
     )
     async with open_services(settings, Addresses(database_url=database_url, redis_url=valkey_url)) as services:
         yield services

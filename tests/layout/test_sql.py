@@ -20,6 +20,7 @@ TENANTS_TABLES = (
     "crawl_pages",
     "chatbots",
     "conversations",
+    "conversation_summaries",
     "messages",
     "answers",
     "jobs",
@@ -33,6 +34,11 @@ TENANTS_TABLES = (
     "key_usage",
     "webhooks",
     "alert_deliveries",
+    "cache_classes",
+    "cache_phrasings",
+    "cache_answers",
+    "cache_checks",
+    "cache_routers",
 )
 
 # Statements of the operators' role, which look past one tenant by design: module:constant and why.
@@ -47,6 +53,8 @@ OPERATORS: dict[str, str] = {
     "features/alerts/webhooks:COUNT_SECRETS": "which key-encryption keys are still needed, over all owners",
     "features/alerts/webhooks:RESEAL_SECRETS": "seals are renewed over all owners, by id and version",
     "features/alerts/webhooks:TAKE_SECRETS": "seals are renewed over all owners",
+    "features/budgets/store:NOTE_SAVED": "one process writes for everybody's calls, by id",
+    "features/cache/router_store:LIST_DUE": "workers train whose router is due, over all owners",
     "features/credentials/store:FIND_BY_HASH": "who holds this key? The tenant is the answer",
     "features/credentials/store:MARK_USED": "one process notes its used keys at once, by id",
     "features/idempotency/store:PURGE": "the sweeper deletes by age",

@@ -26,6 +26,7 @@ ROWS = {
                       VALUES ($2, {crawls}, 1, ($1::uuid)::text)""",
     "chatbots": "(id, tenant_id, slug, name, widget_id) VALUES ($1, $2, 'help', 'Help', 'cw_pub_' || ($1::uuid)::text)",
     "conversations": "(id, tenant_id, chatbot_id, visitor_id) VALUES ($1, $2, {chatbots}, 'v')",
+    "conversation_summaries": "(tenant_id, conversation_id, text) VALUES ($2, {conversations}, ($1::uuid)::text)",
     "messages": """(id, tenant_id, chatbot_id, conversation_id, ordinal, text)
                    VALUES ($1, $2, {chatbots}, {conversations}, 1, 'secret')""",
     "answers": """(id, tenant_id, chatbot_id, conversation_id, message_id, attempt, text, provider, model)
@@ -48,6 +49,15 @@ ROWS = {
                     VALUES (($1::uuid)::text, $2, 'openai', now(), 1, 0, 1)""",
     "webhooks": "(id, tenant_id, kind, target, events) VALUES ($1, $2, 'email', 'secret', '{{*}}')",
     "alert_deliveries": "(alert_id, tenant_id, webhook_id, created_at) VALUES ({alerts}, $2, {webhooks}, uuid_extract_timestamp($1))",
+    "cache_classes": "(id, tenant_id, chatbot_id, label) VALUES ($1, $2, {chatbots}, 0)",
+    "cache_phrasings": """(id, tenant_id, chatbot_id, class_id, verdict, origin, text, digest, vector)
+                          VALUES ($1, $2, {chatbots}, {cache_classes}, 'verified', 'miss', 'secret', '',
+                                  array_fill(0, ARRAY[384])::halfvec)""",
+    "cache_answers": """(tenant_id, chatbot_id, class_id, scope_digest, content, text_digest, answer_id, expires_at)
+                        VALUES ($2, {chatbots}, {cache_classes}, '', 'secret', '', $1, now())""",
+    "cache_checks": """(id, tenant_id, chatbot_id, class_id, drawn, outcome, judge, share, confidence)
+                       VALUES ($1, $2, {chatbots}, {cache_classes}, 'uniform', 'same', 'text', 1, 1)""",
+    "cache_routers": "(tenant_id, chatbot_id, labels) VALUES ($2, {chatbots}, length(($1::uuid)::text))",
 }
 APPEND_ONLY = {"audit_log"}
 READ_ONLY = {"alert_deliveries"}
@@ -72,7 +82,7 @@ OPERATORS = {
     "alert_deliveries": {"SELECT", "INSERT", "UPDATE", "DELETE"},
 }
 # Of these it may read single columns: ids and states.
-OPERATORS_COLUMNS = {"knowledge_bases", "documents"}
+OPERATORS_COLUMNS = {"knowledge_bases", "documents", "cache_routers"}
 
 
 @asynccontextmanager
@@ -175,6 +185,11 @@ async def test_a_row_cannot_hang_on_another_tenants_row(database_url: str, tenan
         "messages",
         "answers",
         "budget_periods",
+        "cache_classes",
+        "cache_phrasings",
+        "cache_answers",
+        "cache_checks",
+        "cache_routers",
     ):
         parents = {parent: f"'{one}'" for parent, one in theirs.items()}
         async with acting(database_url, "chatwright_app", mine) as db:
@@ -255,6 +270,7 @@ async def test_operators_read_no_visitors_words(database_url: str, tenants: dict
             "SELECT title FROM documents",
             "SELECT text FROM documents",
             "SELECT name FROM knowledge_bases",
+            "SELECT router FROM cache_routers",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 async with db.transaction():

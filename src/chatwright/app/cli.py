@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 it failed, 2 it was called wrongly, 3 a server could not b
 import difflib
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -15,6 +16,9 @@ import click
 
 from chatwright import __version__
 from chatwright.domain.errors import ChatwrightError, Unavailable
+
+# Before anything imports numpy: its threads would take every core from the answers while a router is trained.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 3
 
@@ -34,6 +38,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "provider-key": ("provider_keys", "Add, rotate and revoke keys for providers; renew their seals."),
     "webhook": ("webhooks", "Have alerts delivered: signed webhooks, Slack, e-mail."),
     "kb": ("knowledge", "Add knowledge from files, search it with scores, list and remove it."),
+    "cache": ("cache", "See, purge and warm what is answered from the caches."),
     "chat": ("chatting", "Chat with a chatbot in the terminal, streamed."),
     "models": ("models", "Models: context, capabilities, prices; check models.toml."),
     "queue": ("operating", "Queue numbers; pause and resume the workers."),

@@ -106,7 +106,33 @@ class Settings:
     )
     max_provider_calls: int = option(3, minimum=1, maximum=20, about="Provider calls one answer may cost in all.")
     max_text_chars: int = option(32_000, minimum=1, about="Longest visitor message, in characters.")
-    context_messages: int = option(10, minimum=0, about="Earlier messages sent along. 0: none.")
+    context_messages: int = option(
+        10, minimum=0, maximum=200, about="Latest messages that prompts repeat word for word. 0: none, nor a summary."
+    )
+    summary_every: int = option(
+        10, minimum=1, maximum=100, about="So many messages more, and the older ones go into the summary together."
+    )
+    summary_tokens: int = option(
+        600,
+        unit="tokens",
+        minimum=0,
+        maximum=8_000,
+        about="Room of a conversation's summary in its prompts. 0: messages beyond the latest are forgotten.",
+    )
+    cache_memory_mib: int = option(
+        64,
+        unit="MiB",
+        minimum=0,
+        maximum=1 << 16,
+        about="What answers kept for the same question may take in Valkey, over all tenants. 0: the caches are off.",
+    )
+    cache_wait_s: float = option(
+        20.0,
+        unit="s",
+        minimum=0,
+        maximum=300,
+        about="Of equal questions at once one asks the provider; how long the others wait for its answer. 0: each asks.",
+    )
     coalesce_ms: int = option(
         30, unit="ms", minimum=0, maximum=1000, about="Deltas that arrive within this time share a frame. 0: off."
     )

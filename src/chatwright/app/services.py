@@ -21,11 +21,14 @@ from chatwright.app.keyfile import open_keks
 from chatwright.app.options import Settings, SettingsError
 from chatwright.app.providers import platform_providers, provider_limits, wire_formats
 from chatwright.features.budgets import open_ledger
+from chatwright.features.cache import open_exact_tier
+from chatwright.features.cache.memory import SemanticMemory
 from chatwright.features.credentials import KeyDirectory
 from chatwright.features.limits import open_limiter
 from chatwright.features.provider_keys import KeyRing
 from chatwright.features.routing import Gates
 from chatwright.features.tenancy import ChatbotDirectory
+from chatwright.pipeline.cache_learning import learning
 from chatwright.pipeline.services import PipelineSettings, Services
 from chatwright.telemetry.metrics import Metrics
 
@@ -81,6 +84,9 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
         if settings.google_cloud_project:
             tokens.warm_up()
         limiter = await stack.enter_async_context(open_limiter(link, log.prefix))
+        cache = await stack.enter_async_context(
+            open_exact_tier(link, prefix=log.prefix, memory_mib=settings.cache_memory_mib)
+        )
         metrics = Metrics()
         metrics.limits_local.set_function(lambda: float(limiter.is_local))
         gates = Gates(link, channel)
@@ -88,7 +94,7 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
         couriers = await stack.enter_async_context(
             open_couriers(plain=http.plain, guarded=http.guarded, smtp=_smtp_server(settings))
         )
-        yield Services(
+        services = Services(
             settings=pipeline_settings(settings),
             metrics=metrics,
             db=db,
@@ -109,8 +115,12 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
             catalogue=catalogue,
             gates=gates,
             limiter=limiter,
+            cache=cache,
+            semantic=SemanticMemory(),
             couriers=couriers,
         )
+        await stack.enter_async_context(learning(services))
+        yield services
 
 
 def pipeline_settings(settings: Settings) -> PipelineSettings:
@@ -121,6 +131,9 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
         max_text_chars=settings.max_text_chars,
         coalesce_s=settings.coalesce_ms / 1000,
         context_messages=settings.context_messages,
+        summary_every=settings.summary_every,
+        summary_tokens=settings.summary_tokens,
+        cache_wait_s=settings.cache_wait_s,
         knowledge_top_k=settings.knowledge_top_k,
         relevance_threshold=settings.relevance_threshold,
         wait_timeout_s=settings.wait_timeout_s,

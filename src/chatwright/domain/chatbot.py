@@ -43,6 +43,8 @@ class Chatbot:
     knowledge_base_id: KnowledgeBaseId | None = None
     knowledge_enabled: bool = True
     has_knowledge: bool = True
+    knowledge_version: int = 0
+    """Rises with every change of its knowledge base's content; 0 where it was not asked for, or there is no base."""
     languages: tuple[str, ...] = ("en",)
     cache_policy: dict[str, Any] = field(default_factory=dict[str, Any])
     guard_policy: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -56,6 +58,8 @@ class Chatbot:
     apology_text: str = ""
     hedging: bool | None = None
     """Whether a slow first provider is overtaken by the next one; None: as the platform says."""
+    metadata_fields: tuple[str, ...] = ()
+    """Names of the fields of a visitor's metadata that its prompts show."""
     created_at: str = ""
     updated_at: str = ""
 

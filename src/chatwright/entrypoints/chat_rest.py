@@ -23,6 +23,7 @@ from chatwright.domain.messages import Accepted, Answer, Draft, MessageState, is
 from chatwright.domain.reading import Reading
 from chatwright.domain.scope import Scope
 from chatwright.entrypoints.auth import TenantAdmin, check_still, credential_of, speaker_of, tenant_of
+from chatwright.entrypoints.caching import cache_metadata
 from chatwright.entrypoints.call import Call, ClientGone, Reply, json_reply
 from chatwright.entrypoints.decoding import decode
 from chatwright.entrypoints.endpoint import Access, Endpoint
@@ -126,7 +127,7 @@ async def write(call: Call) -> Reply:
         client_message_id=body.client_message_id or idempotency_key(call),
         priority=body.priority or (SERVER_PRIORITY if visitor_id is None else VISITOR_PRIORITY),
         key=call.identity.limited if isinstance(call.identity, TenantAdmin) else None,
-        metadata=body.metadata,
+        metadata={**body.metadata, **cache_metadata(call)},
     )
     accepted = await flow.accept(call.app, scope, draft)
     call.common_headers.extend(limit_headers(accepted.standing))

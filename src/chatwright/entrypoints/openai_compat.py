@@ -22,6 +22,7 @@ from chatwright.domain.errors import BadRequest, ChatwrightError, NotFound, Payl
 from chatwright.domain.providers import Delta, Role, Turn, Usage
 from chatwright.entrypoints import wire_openai as wire
 from chatwright.entrypoints.auth import tenant_of
+from chatwright.entrypoints.caching import cache_mode
 from chatwright.entrypoints.call import Call, ClientGone, Header, Reply, json_reply, to_json
 from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.failures import error_detail, limit_headers
@@ -69,6 +70,7 @@ async def chat(call: Call) -> Reply | None:
         temperature=body.temperature,
         max_tokens=body.max_completion_tokens or body.max_tokens,
         options=_options(body),
+        cache=cache_mode(call),
     )
     if body.stream:
         await _stream(
@@ -147,11 +149,11 @@ async def _relay(
         if not started:
             started, role = True, "assistant"
             if not call.started:
-                await call.start(200, (*_SSE, *limit_headers(stream.standing)))
+                await call.start(200, (*_SSE, _cache_header(stream.cached), *limit_headers(stream.standing)))
         piece = wire.ChunkDelta(role, delta.text or None, delta.reasoning or None, delta.tool_calls)
         await call.write(_event(wire.ChatChunk(**shared, choices=[wire.ChunkChoice(0, piece)])))
     if not call.started:
-        await call.start(200, (*_SSE, *limit_headers(stream.standing)))
+        await call.start(200, (*_SSE, _cache_header(stream.cached), *limit_headers(stream.standing)))
     last = wire.ChunkDelta() if started else wire.ChunkDelta("assistant", "")
     answer = stream.answer
     details = msgspec.UNSET if answer is None else _details(answer)
@@ -307,10 +309,14 @@ def _details(answer: InlineAnswer) -> wire.Details:
     )
 
 
+def _cache_header(cached: str) -> Header:
+    return (b"x-chatwright-cache", cached.encode())
+
+
 def _answer_headers(answer: InlineAnswer) -> tuple[Header, ...]:
     cost = () if answer.cost_nano is None else ((b"x-chatwright-cost", str(answer.cost_nano).encode()),)
     return (
-        (b"x-chatwright-cache", answer.cached.encode()),
+        _cache_header(answer.cached),
         (b"x-chatwright-attempts", str(answer.attempts).encode()),
         *cost,
         *limit_headers(answer.standing),

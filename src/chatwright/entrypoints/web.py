@@ -17,6 +17,7 @@ from chatwright.domain.ids import new_id
 from chatwright.entrypoints import (
     admin_alerts,
     admin_budgets,
+    admin_cache,
     admin_chatbots,
     admin_jobs,
     admin_keys,
@@ -28,6 +29,7 @@ from chatwright.entrypoints import (
     admin_usage,
     admin_webhooks,
     auth,
+    chat_memory,
     chat_rest,
     openai_compat,
 )
@@ -53,11 +55,13 @@ API_ENDPOINTS: tuple[Endpoint, ...] = (
     *admin_webhooks.ENDPOINTS,
     *admin_chatbots.ENDPOINTS,
     *chat_rest.ENDPOINTS,
+    *chat_memory.ENDPOINTS,
     *admin_knowledge.ENDPOINTS,
     *admin_jobs.ENDPOINTS,
     *admin_models.ENDPOINTS,
     *admin_budgets.ENDPOINTS,
     *admin_usage.ENDPOINTS,
+    *admin_cache.ENDPOINTS,
     *admin_providers.ENDPOINTS,
     *openai_compat.ENDPOINTS,
 )

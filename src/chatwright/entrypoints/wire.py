@@ -24,6 +24,7 @@ Priority = Annotated[int, Meta(ge=1, le=10)]
 Origins = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
 Languages = Annotated[list[Annotated[str, Meta(min_length=2, max_length=35)]], Meta(max_length=50)]
 Questions = Annotated[list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(max_length=10)]
+FieldNames = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=8)]
 ClientKey = Annotated[str, Meta(min_length=1, max_length=255)]
 VisitorId = Annotated[str, Meta(min_length=1, max_length=200)]
 MediaType = Literal["text/plain", "text/markdown", "text/html"]
@@ -159,6 +160,7 @@ class ChatbotCreate(Request, frozen=True):
     answer_policy: AnswerPolicy = "sources_only"
     apology_text: ShortText = ""
     hedging: bool | None = None
+    metadata_fields: FieldNames = []
 
 
 class ChatbotPatch(Request, frozen=True):
@@ -185,6 +187,7 @@ class ChatbotPatch(Request, frozen=True):
     answer_policy: AnswerPolicy | UnsetType = UNSET
     apology_text: ShortText | UnsetType = UNSET
     hedging: bool | UnsetType | None = UNSET
+    metadata_fields: FieldNames | UnsetType = UNSET
 
 
 class ChatbotReply(msgspec.Struct, frozen=True):
@@ -202,6 +205,7 @@ class ChatbotReply(msgspec.Struct, frozen=True):
     knowledge_base_id: str | None
     knowledge_enabled: bool
     has_knowledge: bool
+    knowledge_version: int
     languages: list[str]
     cache_policy: JsonObject
     guard_policy: JsonObject
@@ -214,6 +218,7 @@ class ChatbotReply(msgspec.Struct, frozen=True):
     answer_policy: str
     apology_text: str
     hedging: bool | None
+    metadata_fields: list[str]
     plan: str
     created_at: str
     updated_at: str

@@ -131,7 +131,7 @@ class Worker:
             JobId(job_id),
             generation=generation,
             lease_s=settings.lease_s,
-            history=settings.context_messages,
+            history=settings.history_messages,
         )
         if claimed is not None:
             job, turn = claimed

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -22,40 +21,37 @@ from chatwright.domain.errors import (
     Unavailable,
 )
 from chatwright.domain.events import StreamReset, StreamStart
-from chatwright.domain.ids import AnswerId, new_id
 from chatwright.domain.jobs import Job
-from chatwright.domain.messages import Answer, MessageState, is_grounded
+from chatwright.domain.messages import MessageState, is_grounded
 from chatwright.domain.providers import Prompt, Source
-from chatwright.domain.reading import Reading
 from chatwright.features import analysis, animation, conversations, prompting
+from chatwright.features.cache import CachedAnswer
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.apology import with_apology
+from chatwright.pipeline.attempt import Attempt, answer_of, keep_answer, measure_first_text, measure_hit
 from chatwright.pipeline.books import CallBooks, import_of, measure_route, model_label, provider_label
-from chatwright.pipeline.ending import Ending, end_message, storable, uncut
-from chatwright.pipeline.grounding import abstains, measure, shown, window
+from chatwright.pipeline.caching import (
+    CachePlan,
+    CacheResult,
+    asked_mode,
+    find_exact,
+    guarded,
+    note_no_hit,
+    pieces,
+    plan_cache,
+)
+from chatwright.pipeline.ending import Ending, end_message, uncut
+from chatwright.pipeline.grounding import abstains, window
 from chatwright.pipeline.knowledge import find_sources
 from chatwright.pipeline.limits import room_tokens
+from chatwright.pipeline.meaning import ask_by_meaning
+from chatwright.pipeline.memory import Memory, after, remember
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.stream import ConversationSink, Progress, relay
-from chatwright.pipeline.targets import EXTRACTIVE, hedges, spare_for, targets_for
+from chatwright.pipeline.stream import relay
+from chatwright.pipeline.targets import hedges, spare_for, targets_for
 from chatwright.pipeline.turns import open_sink, was_cancelled
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Attempt:
-    """What this attempt has come to; an early ending reads it."""
-
-    job: Job
-    sink: ConversationSink
-    began: float
-    progress: Progress = field(default_factory=Progress)
-    chatbot: Chatbot | None = None
-    reading: Reading | None = None
-    sources: tuple[Source, ...] = ()
-    run: ProviderRun | None = None
-    books: CallBooks | None = None
 
 
 class _Talk:
@@ -80,9 +76,19 @@ async def answer(app: Services, job: Job, turn: conversations.LoadedTurn | None 
     was said: the caller decides on another attempt); CancelledError when the worker itself is stopped.
     """
     talk = _Talk()
-    attempt = _Attempt(job=job, sink=open_sink(app, job, animate=talk.animate), began=time.time())
+    attempt = Attempt(job=job, sink=open_sink(app, job, animate=talk.animate), began=time.time())
     try:
-        async with asyncio.timeout(_time_left_s(app, job)):
+        await _answer_and_end(app, attempt, talk, turn)
+    finally:
+        if attempt.flight is not None:
+            attempt.flight.fail()  # unless it landed: then nobody waits any more
+
+
+async def _answer_and_end(
+    app: Services, attempt: Attempt, talk: "_Talk", turn: conversations.LoadedTurn | None
+) -> None:
+    try:
+        async with asyncio.timeout(_time_left_s(app, attempt.job)):
             ending = await _answer(app, attempt, talk, turn)
     except TimeoutError:
         error = DeadlineExceeded("the answer took longer than it may; its text so far was kept")
@@ -93,24 +99,40 @@ async def answer(app: Services, job: Job, turn: conversations.LoadedTurn | None 
         raise
     # Outside the deadline, and uncut: a finished answer is stored and told, whatever comes now.
     await uncut(_end(app, attempt, ending), name="answer-ending")
+    if attempt.turn is not None and attempt.chatbot is not None:
+        await after(app, attempt.job, attempt.turn, attempt.chatbot)
 
 
-async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conversations.LoadedTurn | None) -> Ending:
+async def _answer(app: Services, attempt: Attempt, talk: "_Talk", loaded: conversations.LoadedTurn | None) -> Ending:
     job = attempt.job
     turn = loaded or await _load_turn(app, job)
     if turn.cancel_asked:  # of an attempt that did not live to end it
         error = Cancelled("the answer was cancelled before it began")
         return Ending(state=MessageState.CANCELLED, error=error)
     chatbot = await _load_chatbot(app, job)
-    attempt.chatbot = chatbot
+    attempt.turn, attempt.chatbot = turn, chatbot
     talk.animation_set = chatbot.animation_set
     attempt.reading = analysis.read(turn.text)
 
-    # The fence goes up in the event log while knowledge is looked up: neither needs the other.
-    _, attempt.sources = await asyncio.gather(
-        _start_stream(attempt, chatbot), find_sources(app, chatbot, turn.text, turn.history)
+    memory = await remember(app, chatbot, turn)
+    attempt.plan = _plan(app, chatbot, job, turn, memory)
+    # The fence goes up in the event log while the cache is asked: both travel together, and neither needs the other.
+    started, found = await asyncio.gather(
+        _start_stream(attempt, chatbot), _ask_cache(app, attempt), return_exceptions=True
     )
-    prompt = _build_prompt(app, chatbot, turn, attempt.sources)
+    for failed in (started, found):
+        if isinstance(failed, BaseException):
+            raise failed
+    if isinstance(found, CachedAnswer):
+        return await _give_again(attempt, found, "exact")
+    attempt.plan = guarded(attempt.plan, attempt.flight)
+    attempt.meaning = await ask_by_meaning(app, attempt.plan)
+    if attempt.meaning.served is not None:
+        if attempt.flight is not None:
+            attempt.flight.part()
+        return await _give_again(attempt, attempt.meaning.served, "semantic")
+    attempt.sources = await find_sources(app, chatbot, turn.text, memory.history, vector=attempt.meaning.vector)
+    prompt = _build_prompt(app, chatbot, turn, memory, attempt.sources)
     prompt_tokens = await app.tokens.prompt(prompt)
     attempt.sources = tuple(prompt.sources)  # those that found room
     knows_nothing = abstains(chatbot, turn.text, prompt.sources)
@@ -146,9 +168,9 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
         hold_back=window(chatbot, prompt.sources),
         progress=attempt.progress,
     )
-    _measure_first_text(app, attempt)
+    measure_first_text(app, attempt)
     measure_route(app, attempt.run)
-    app.metrics.cache_requests.labels("bypass").inc()
+    attempt.cached = note_no_hit(app, attempt.plan)
     if relayed.error is None:
         return Ending(state=MessageState.ANSWERED)
     if attempt.progress.text:
@@ -158,9 +180,9 @@ async def _answer(app: Services, attempt: _Attempt, talk: "_Talk", loaded: conve
     raise relayed.error
 
 
-async def _end(app: Services, attempt: _Attempt, ending: Ending) -> None:
+async def _end(app: Services, attempt: Attempt, ending: Ending) -> None:
     """Complete the ending with what the attempt has, store and tell it."""
-    answer = _answer_of(attempt, partial=ending.state is not MessageState.ANSWERED)
+    answer = answer_of(attempt, partial=ending.state is not MessageState.ANSWERED)
     ending = Ending(
         state=ending.state,
         answer=answer,
@@ -173,6 +195,11 @@ async def _end(app: Services, attempt: _Attempt, ending: Ending) -> None:
     await end_message(app, attempt.job, ending, last_seq=attempt.sink.last_seq)
     if answer is None:
         return
+    if attempt.again is not None:
+        measure_hit(app, attempt, answer)
+        return
+    if ending.state is MessageState.ANSWERED and attempt.plan is not None:
+        await keep_answer(app, attempt.plan, attempt, answer)
     assert attempt.run is not None
     assert attempt.run.route is not None
     tenant, route = app.metrics.tenant(attempt.job.scope.tenant_id), attempt.run.route
@@ -196,56 +223,52 @@ async def _end(app: Services, attempt: _Attempt, ending: Ending) -> None:
     )
 
 
-async def _end_if_cancelled(app: Services, attempt: _Attempt) -> None:
+async def _end_if_cancelled(app: Services, attempt: Attempt) -> None:
     """End the message if its cancellation was asked for; if only this worker stops, leave it to the next attempt."""
     if await was_cancelled(app, attempt.job):
         error = Cancelled("the answer was cancelled; its text so far was kept")
         await _end(app, attempt, Ending(state=MessageState.CANCELLED, error=error))
 
 
-def _answer_of(attempt: _Attempt, *, partial: bool) -> Answer | None:
-    """The answer row, or None when a bad ending has no text to keep."""
-    job, progress, run = attempt.job, attempt.progress, attempt.run
-    if (partial and not progress.text) or run is None or run.route is None or attempt.books is None:
-        return None
-    assert job.message_id is not None
-    assert job.conversation_id is not None
-    reading = attempt.reading
-    support, confidence = measure(progress.text, attempt.sources, run.route.provider)
-    return Answer(
-        id=AnswerId(new_id()),
-        message_id=job.message_id,
+def _plan(
+    app: Services, chatbot: Chatbot, job: Job, turn: conversations.LoadedTurn, memory: Memory
+) -> CachePlan | None:
+    return plan_cache(
+        app,
+        chatbot,
+        question=turn.text,
+        history=memory.history,
+        more_context=memory.digest,
+        also_said=(memory.summary, memory.metadata),
+        asked=asked_mode(turn.metadata),
+        visitor_id=turn.visitor_id,
         conversation_id=job.conversation_id,
-        text=progress.text,
-        provider=run.route.provider,
-        model=storable(progress.model or run.route.model),
-        sources=_cited(attempt, progress.text, run.route.provider),
-        animation=animation.choose(
-            job.message_id,
-            intent=reading.intent if reading else None,
-            sentiment=reading.sentiment if reading else None,
-            animation_set=attempt.chatbot.animation_set if attempt.chatbot else None,
-        ),
-        confidence=confidence,
-        grounding=support,
-        usage=attempt.books.usage,
-        cost_nano=attempt.books.cost_nano,
-        cached="bypass",  # no cache is asked yet
-        partial=partial,
-        chunk_count=progress.chunks,
-        processing_ms=round((time.time() - attempt.began) * 1000),
+        message_id=job.message_id,
+        import_id=import_of(job),
     )
 
 
-def _cited(attempt: _Attempt, text: str, provider: str) -> tuple[Source, ...]:
-    """The sources that the text cites. A model that cites none was still given them: then all are shown; the
-    extractive provider that quotes none said that it doesn't know."""
-    cited = tuple(source for source in attempt.sources if f"[{source.n}]" in text)
-    found = cited or (() if provider == EXTRACTIVE else attempt.sources)
-    return shown(attempt.chatbot, found) if attempt.chatbot is not None else found
+async def _ask_cache(app: Services, attempt: Attempt) -> CachedAnswer | None:
+    """The answer kept for this very question. A flight is noted here, not returned: whatever happens to the caller, it
+    is ended."""
+    found = await find_exact(app, attempt.plan, left_s=_time_left_s(app, attempt.job))
+    if isinstance(found, CachedAnswer):
+        return found
+    attempt.flight = found
+    return None
 
 
-async def _start_stream(attempt: _Attempt, chatbot: Chatbot) -> None:
+async def _give_again(attempt: Attempt, entry: CachedAnswer, result: CacheResult) -> Ending:
+    """Stream a kept answer as if it were new, in one round trip."""
+    attempt.again, attempt.cached = entry, result
+    parts = pieces(entry.text)
+    attempt.progress.parts.extend(parts)
+    await attempt.sink.chunks(parts)
+    attempt.progress.first_text_at_s = time.monotonic()
+    return Ending(state=MessageState.ANSWERED)
+
+
+async def _start_stream(attempt: Attempt, chatbot: Chatbot) -> None:
     """Raise the attempt's fence in the event log. A Valkey that is away stops nothing: followers are told later."""
     start = StreamStart(chatbot_id=chatbot.id, animation=animation.while_streaming(0, chatbot.animation_set))
     with suppress(Unavailable):
@@ -261,18 +284,18 @@ async def _load_chatbot(app: Services, job: Job) -> Chatbot:
 async def _load_turn(app: Services, job: Job) -> conversations.LoadedTurn:
     assert job.message_id is not None
     async with app.db.transaction(job.scope) as db:
-        turn = await conversations.load_turn(db, job.scope, job.message_id, history=app.settings.context_messages)
+        turn = await conversations.load_turn(db, job.scope, job.message_id, history=app.settings.history_messages)
     if turn is None:
         raise NotFound("the message is gone")
     return turn
 
 
 def _build_prompt(
-    app: Services, chatbot: Chatbot, turn: conversations.LoadedTurn, sources: tuple[Source, ...]
+    app: Services, chatbot: Chatbot, turn: conversations.LoadedTurn, memory: Memory, sources: tuple[Source, ...]
 ) -> Prompt:
     return prompting.build(
         question=turn.text,
-        history=turn.history,
+        history=memory.history,
         sources=sources,
         name=chatbot.name,
         system_prompt=chatbot.system_prompt,
@@ -282,7 +305,9 @@ def _build_prompt(
         max_tokens=chatbot.max_tokens,
         room_tokens=room_tokens(app, chatbot),
         no_answer_text=chatbot.no_answer_text,
-        history_whole=turn.ordinal <= app.settings.context_messages,
+        history_whole=memory.history_whole,
+        summary=memory.summary,
+        metadata=memory.metadata,
         cache_key=chatbot.id,
         count=app.tokens.count,
     )
@@ -294,12 +319,3 @@ def _time_left_s(app: Services, job: Job) -> float:
     if job.deadline_at_s is not None:
         deadline = min(deadline, job.deadline_at_s)
     return max(0.0, deadline - time.time())
-
-
-def _measure_first_text(app: Services, attempt: _Attempt) -> None:
-    route = attempt.run.route if attempt.run else None
-    if route is not None and attempt.progress.first_text_at_s is not None:
-        tenant = app.metrics.tenant(attempt.job.scope.tenant_id)
-        app.metrics.first_token_seconds.labels(tenant, provider_label(app, route.provider), "queued").observe(
-            max(0.0, time.time() - (time.monotonic() - attempt.progress.first_text_at_s) - attempt.job.created_at_s)
-        )

@@ -94,6 +94,7 @@ class CallBooks:
             reach = reach_of(error, whole=True, begun=False, ended=False, open_book=True, drained=True)
             trace = Trace(reach=reach)
         used = sane(usage) if usage is not None and trace is None else self._guess(route, usage, trace)
+        cost_nano = self._cost(route, used, reported=usage)
         end = CallEnd(
             id=call_id,
             state=state,
@@ -102,8 +103,9 @@ class CallBooks:
             usage=used,
             error_class=error.error_class if error else None,
             upstream_status=error.upstream_status if error else None,
-            cost_nano=self._cost(route, used, reported=usage),
+            cost_nano=cost_nano,
             price_book=self._app.catalogue.revision,
+            saved_nano=self._saved(route, used, cost_nano),
         )
         self._app.ledger.close(end)
         self._add(end)
@@ -160,6 +162,13 @@ class CallBooks:
             for one in (used, replace(used, reasoning_tokens=used.output_tokens))
         ]
         return None if None in costs else max(cost for cost in costs if cost is not None)
+
+    def _saved(self, route: Route, used: Usage, cost_nano: int | None) -> int:
+        """What the provider's own prompt cache saved: the tokens read from it at the price of fresh ones, less the cost."""
+        if not used.cached_tokens or used.estimated or cost_nano is None:
+            return 0
+        fresh_nano = self._app.catalogue.price(route.provider, route.model, replace(used, cached_tokens=0))
+        return 0 if fresh_nano is None else max(0, fresh_nano - cost_nano)
 
     def _add(self, end: CallEnd) -> None:
         cost = end.cost_nano

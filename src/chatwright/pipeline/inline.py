@@ -4,20 +4,25 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import DeadlineExceeded
 from chatwright.domain.ids import new_id
-from chatwright.domain.limits import LimitedKey, Standing
-from chatwright.domain.providers import Delta, Finish, Prompt, Source, Turn, Usage
+from chatwright.domain.limits import Standing
+from chatwright.domain.providers import Delta, Finish, Prompt, Source, Turn
 from chatwright.features import prompting
 from chatwright.features.limits import Ticket
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.attachments import check_attachments
 from chatwright.pipeline.books import CallBooks, measure_route, provider_label
+from chatwright.pipeline.caching import (
+    CacheResult,
+    pieces,
+)
 from chatwright.pipeline.grounding import abstains, shown, window
+from chatwright.pipeline.inquiry import InlineAnswer, InlineRequest, Inquiry, answer_again, ask_caches, keep_inline
 from chatwright.pipeline.knowledge import find_sources
 from chatwright.pipeline.limits import admit_inline, release, room_tokens
 from chatwright.pipeline.services import Services
@@ -27,47 +32,16 @@ from chatwright.pipeline.targets import hedges, spare_for, targets_for
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InlineRequest:
-    """`turns` as the caller sent them, ending with the question; `options` are passed through to the provider.
-    `visitor_id`: whom the caller asks for, where it says so; it has budgets and limits of its own."""
-
-    chatbot: Chatbot
-    turns: tuple[Turn, ...]
-    key: LimitedKey | None = None
-    visitor_id: str | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
-    options: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InlineAnswer:
-    """`attempts` counts provider calls, `cost_nano` is None when no price is known."""
-
-    id: str
-    text: str
-    finish: Finish
-    usage: Usage
-    provider: str
-    model: str
-    attempts: int
-    cost_nano: int | None
-    cached: str = "bypass"
-    tool_calls: list[dict[str, Any]] | None = None
-    sources: Sequence[Source] = ()
-    standing: Standing | None = None
-
-
 class InlineStream:
-    """One streamed inline answer. `standing` is set before the first piece comes where rate limits apply, `answer` once
-    `deltas()` has ended well."""
+    """One streamed inline answer. `standing` is set before the first piece comes where rate limits apply, `cached` before
+    it in any case, `answer` once `deltas()` has ended well."""
 
     def __init__(self, app: Services, request: InlineRequest) -> None:
         self._app = app
         self._request = request
         self.id = new_id()
         self.standing: Standing | None = None
+        self.cached: CacheResult = "bypass"
         self.answer: InlineAnswer | None = None
 
     async def deltas(self) -> AsyncGenerator[Delta]:
@@ -77,13 +51,24 @@ class InlineStream:
         ticket = await _admit(self._app, self._request)
         self.standing = ticket.standing if ticket else None
         spent: CallBooks | None = None
+        inquiry = Inquiry()
         try:
-            run, books, prompt = await _prepare(self._app, self._request, deadline)
+            check_attachments(self._app.http.guard, self._request.turns, self._request.options)
+            await ask_caches(self._app, self._request, inquiry, deadline)
+            self.cached = inquiry.cached
+            if inquiry.again is not None:
+                for piece in pieces(inquiry.again.text):
+                    yield Delta(text=piece)
+                yield Delta(finish=inquiry.again.finish)
+                self.answer = answer_again(self._app, self.id, inquiry, inquiry.again, self.standing)
+                return
+            run, books, prompt = await _prepare(self._app, self._request, inquiry, deadline)
             spent = books
             text: list[str] = []
             finish = Finish.OTHER
             started = time.perf_counter()
             first = True
+            calls = False
             held = _Guarded.of(self._request.chatbot, prompt.sources)
             async with aclosing(run.deltas()) as deltas:
                 while (delta := await _before(deadline, anext(deltas, None))) is not None:
@@ -95,11 +80,14 @@ class InlineStream:
                             _first_token(self._app, self._request, run, time.perf_counter() - started)
                         text.append(delta.text)
                     finish = delta.finish or finish
+                    calls = calls or delta.tool_calls is not None
                     yield delta
+            measure_route(self._app, run)
+            self.answer = _answer(self.id, "".join(text), finish, run, books, prompt, self._request, inquiry.cached)
+            await keep_inline(self._app, inquiry, self.answer, run, books, prompt, calls=calls)
         finally:
+            inquiry.close()
             release(self._app, ticket, spent.usage if spent else None)
-        measure_route(self._app, run)
-        self.answer = _answer(self.id, "".join(text), finish, run, books, prompt, self._request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +123,26 @@ async def complete(app: Services, request: InlineRequest) -> InlineAnswer:
     deadline = asyncio.get_running_loop().time() + app.settings.answer_deadline_s
     ticket = await _admit(app, request)
     spent: CallBooks | None = None
+    standing = ticket.standing if ticket else None
+    inquiry = Inquiry()
     try:
-        run, books, prompt = await _prepare(app, request, deadline)
+        check_attachments(app.http.guard, request.turns, request.options)
+        await ask_caches(app, request, inquiry, deadline)
+        if inquiry.again is not None:
+            return answer_again(app, new_id(), inquiry, inquiry.again, standing)
+        run, books, prompt = await _prepare(app, request, inquiry, deadline)
         spent = books
         completion = await _before(deadline, run.complete())
+        if held := window(request.chatbot, prompt.sources):
+            completion = replace(completion, text=held.feed(completion.text) + held.finish())
+        measure_route(app, run)
+        answer = _answer(
+            new_id(), completion.text, completion.finish, run, books, prompt, request, inquiry.cached, standing
+        )
+        await keep_inline(app, inquiry, answer, run, books, prompt, calls=bool(completion.tool_calls))
     finally:
+        inquiry.close()
         release(app, ticket, spent.usage if spent else None)
-    if held := window(request.chatbot, prompt.sources):
-        completion = replace(completion, text=held.feed(completion.text) + held.finish())
-    measure_route(app, run)
-    standing = ticket.standing if ticket else None
-    answer = _answer(new_id(), completion.text, completion.finish, run, books, prompt, request, standing)
     return replace(answer, tool_calls=completion.tool_calls) if completion.tool_calls else answer
 
 
@@ -173,13 +170,13 @@ async def _before(deadline: float, step: Awaitable[_Result]) -> _Result:
         raise DeadlineExceeded("the answer took longer than it may") from error
 
 
-async def _prepare(app: Services, request: InlineRequest, deadline: float) -> tuple[ProviderRun, CallBooks, Prompt]:
-    chatbot = request.chatbot
-    check_attachments(app.http.guard, request.turns, request.options)
-    asked_at = max((at for at, turn in enumerate(request.turns) if turn.role == "user"), default=0)
-    question = request.turns[asked_at].content if request.turns and request.turns[asked_at].role == "user" else ""
-    app.metrics.cache_requests.labels("bypass").inc()
-    sources = await find_sources(app, chatbot, question, request.turns[:asked_at])
+async def _prepare(
+    app: Services, request: InlineRequest, inquiry: Inquiry, deadline: float
+) -> tuple[ProviderRun, CallBooks, Prompt]:
+    chatbot, question = request.chatbot, request.question
+    sources = await find_sources(
+        app, chatbot, question, request.turns[: request.asked_at], vector=inquiry.meaning.vector
+    )
     prompt = _prompt(app, request, question, sources)
     prompt_tokens = await app.tokens.prompt(prompt)
     # A caller's tools and pictures are knowledge of their own.
@@ -259,6 +256,7 @@ def _answer(
     books: CallBooks,
     prompt: Prompt,
     request: InlineRequest,
+    cached: CacheResult,
     standing: Standing | None = None,
 ) -> InlineAnswer:
     assert run.route is not None
@@ -271,6 +269,7 @@ def _answer(
         model=run.route.model,
         attempts=run.attempts,
         cost_nano=books.cost_nano,
+        cached=cached,
         sources=shown(request.chatbot, prompt.sources),
         standing=standing,
     )

@@ -41,17 +41,26 @@ class ExplainedHit:
 
 
 async def find_sources(
-    app: Services, chatbot: Chatbot, question: str, history: Sequence[Turn] = (), *, rerank: Rerank | None = None
+    app: Services,
+    chatbot: Chatbot,
+    question: str,
+    history: Sequence[Turn] = (),
+    *,
+    rerank: Rerank | None = None,
+    vector: Vector | None = None,
 ) -> tuple[Source, ...]:
     """The passages that probably answer the question, best first; empty when nothing does, or no knowledge is set.
 
-    `history`: the turns before it, for a question that leans on them. A provider's embedder that fails leaves the
+    `history`: the turns before it, for a question that leans on them. `vector`: the question's by the local default
+    embedder, if the caller has it already. A provider's embedder that fails leaves the
     keywords. Raises Unavailable when the database cannot be reached.
     """
     if chatbot.knowledge_base_id is None or not chatbot.has_knowledge or not question.strip():
         return ()
     try:
-        hits = await _search(app, chatbot.scope, chatbot.knowledge_base_id, question, history, rerank=rerank)
+        hits = await _search(
+            app, chatbot.scope, chatbot.knowledge_base_id, question, history, rerank=rerank, made=vector
+        )
     except NotFound:  # deleted a moment ago
         return ()
     return tuple(
@@ -98,6 +107,7 @@ async def _search(
     *,
     top_k: int = knowledge.CANDIDATES,
     rerank: Rerank | None = None,
+    made: Vector | None = None,
 ) -> list[Hit]:
     """Ranked hits. Raises NotFound for a base that this tenant does not have."""
     if not is_id(knowledge_base_id):
@@ -113,7 +123,9 @@ async def _search(
         if base is None:
             raise NotFound("no such knowledge base")
         earlier = knowledge.earlier_question(question, history, language)
-        embedder, vector = await _embed(app, scope, base, f"{earlier}\n{question}" if earlier else question)
+        if earlier or base.embedder != app.embedder.name:
+            made = None
+        embedder, vector = await _embed(app, scope, base, f"{earlier}\n{question}" if earlier else question, made)
         async with app.db.transaction(scope) as db:
             found = await knowledge.retrieve(
                 db,
@@ -143,11 +155,13 @@ async def _search(
 
 
 async def _embed(
-    app: Services, scope: Scope, base: knowledge.KnowledgeBase, text: str
+    app: Services, scope: Scope, base: knowledge.KnowledgeBase, text: str, made: Vector | None
 ) -> tuple[Embedder | None, Vector | None]:
     """The question's vector by the base's embedder; (None, None) while that cannot be had: keywords find a lot alone."""
     try:
         embedder = await embedder_for(app, base, scope)
+        if made is not None:
+            return embedder, made
         return embedder, (await embedder.embed_queries([text]))[0]
     except (ProviderError, RateLimited, BudgetExceeded, ModelUnavailable) as error:
         log.warning("search.without_vectors", embedder=base.embedder, error=error.code)

@@ -21,6 +21,7 @@ from chatwright.features.limits import Rule, Ticket
 from chatwright.pipeline.services import Services
 
 _MARGIN_S = 5.0
+_LEAST_ROOM = 200
 _BATCH_JOBS = (JobType.CSV_IMPORT_BATCH, JobType.CONVERSATION_SUMMARY)
 """What nobody sits and waits for, and comes in masses."""
 
@@ -135,8 +136,8 @@ async def settle_message(app: Services, job: Job, answer: Answer | None) -> None
 
 async def admit_job(app: Services, job: Job) -> None:
     """Let one run of a batch job in. Raises RateLimited: the job waits until it fits, and no attempt is counted."""
-    if job.type not in _BATCH_JOBS:
-        return
+    if job.type not in _BATCH_JOBS or "keep_upto" in job.payload:
+        return  # what a conversation remembers was let in with its messages
     plan, has_limits = await app.chatbots.rating(job.scope.tenant_id)
     chatbot = None
     if has_limits and job.scope.chatbot_id is not None:
@@ -149,8 +150,16 @@ async def admit_job(app: Services, job: Job) -> None:
 
 
 def room_tokens(app: Services, chatbot: Chatbot) -> int:
-    """How long a prompt may be that we build: the operator's bound, or the plan's if that is tighter."""
-    return min(app.settings.room_tokens, tenancy.plan_of(chatbot.plan).max_context_tokens)
+    """How long a prompt may be that we build: the operator's bound, the plan's, or what the chatbot's first model holds
+    beside its answer, whichever is tightest."""
+    room = min(app.settings.room_tokens, tenancy.plan_of(chatbot.plan).max_context_tokens)
+    if chatbot.providers:
+        link = chatbot.providers[0]
+        context = app.catalogue.model(link.provider, link.model).context_tokens
+        if context is not None and context < room + chatbot.max_tokens + room // 4:
+            # Models count in their own ways: a quarter more than we do, most of them.
+            room = max(_LEAST_ROOM, (context - chatbot.max_tokens) * 4 // 5)
+    return room
 
 
 def _rules(

@@ -15,6 +15,7 @@ from chatwright.domain.errors import BadRequest, Conflict, NotFound, Unavailable
 from chatwright.domain.ids import ApiKeyId, TenantId
 from chatwright.domain.scope import Scope
 from chatwright.features import credentials, tenancy
+from chatwright.features.cache import check_policy
 from chatwright.features.credentials import ApiKey
 from chatwright.features.tenancy import NewChatbot, Tenant
 from chatwright.pipeline.embedding import choose_embedder
@@ -102,6 +103,7 @@ async def create_chatbot(app: Services, scope: Scope, new: NewChatbot, *, actor:
     Raises Conflict if the slug is taken or the plan allows no more chatbots, Unprocessable for malformed values.
     """
     _check_providers(app, new.providers)
+    check_policy(new.cache_policy)
     pinned = await choose_embedder(app, scope)
     async with app.db.transaction(scope) as db:
         tenant = await tenancy.get_tenant(db, scope.tenant_id)
@@ -129,6 +131,7 @@ async def patch_chatbot(
 ) -> Chatbot:
     """Change the given fields and raise the revision. Raises NotFound, Conflict, Unprocessable."""
     _check_providers(app, changes.get("providers", ()))
+    check_policy(changes.get("cache_policy", {}))
     async with app.db.transaction(scope) as db:
         chatbot = await tenancy.patch_chatbot(db, scope, id_or_slug, changes)
         if chatbot is None:

@@ -15,6 +15,8 @@ from chatwright.adapters.queue import Producer
 from chatwright.adapters.tokens import TokenCounts
 from chatwright.adapters.valkey import Channel, StreamLog, Valkey
 from chatwright.features.budgets import Ledger
+from chatwright.features.cache import ExactTier
+from chatwright.features.cache.memory import SemanticMemory
 from chatwright.features.credentials import KeyDirectory
 from chatwright.features.limits import Limiter
 from chatwright.features.provider_keys import KeyRing
@@ -49,7 +51,10 @@ class PipelineSettings:
     max_text_chars: int = 32_000
     coalesce_s: float = 0.03
     context_messages: int = 10
+    summary_every: int = 10
+    summary_tokens: int = 600
     room_tokens: int = 6_000
+    cache_wait_s: float = 20.0
     knowledge_top_k: int = 5
     relevance_threshold: float = 0.7
     wait_timeout_s: float = 75.0
@@ -73,6 +78,14 @@ class PipelineSettings:
     crawl_delay_s: float = 0.5
     vertex_location: str = "global"
     vertex_gateway: str = ""
+
+    @property
+    def history_messages(self) -> int:
+        """How many earlier messages are loaded at most: while a summary lags behind, those it is to cover stand in
+        prompts as they are."""
+        if not self.context_messages or not self.summary_tokens:
+            return self.context_messages
+        return self.context_messages + 4 * self.summary_every
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,5 +112,7 @@ class Services:
     catalogue: Catalogue
     gates: Gates
     limiter: Limiter
+    cache: ExactTier
+    semantic: SemanticMemory
     couriers: Mapping[str, Courier]
     """Ways to deliver an alert, by kind of webhook; `email` only where a mail server is set."""

@@ -322,6 +322,19 @@ class ConversationSink:
         except Unavailable:
             self._behind = True
 
+    async def chunks(self, texts: Sequence[str]) -> None:
+        """Append several pieces, none empty, in one call. Raises LostLock."""
+        events: list[StreamEvent] = []
+        for text in texts:
+            self._shown.append(text)
+            animation = None if self._animate is None else self._animate(text)
+            events.append(StreamChunk(index=self._index, text=text, animation=animation))
+            self._index += 1
+        try:
+            await self.send(*events)
+        except Unavailable:
+            self._behind = True
+
     async def send(self, *events: StreamEvent, terminal: bool = False) -> int:
         """Append events in one call; `terminal` closes the message. Returns the last seq. Raises LostLock, Unavailable.
 

@@ -1,12 +1,13 @@
 """Every metric, declared once. Names and labels are the public contract; a label's values are few and known.
 
-Never a label: conversation, visitor, message or key ids. Tenants beyond the first `TENANT_LABELS` seen, and models
-beyond the first `MODEL_LABELS`, fold into ``other``, so that a platform with many does not make a time series of each.
+Never a label: conversation, visitor, message or key ids. Tenants beyond the first `TENANT_LABELS` seen, chatbots beyond
+the first `CHATBOT_LABELS` and models beyond the first `MODEL_LABELS` fold into ``other``, so that a platform with many does not make a time series of each.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 TENANT_LABELS = 50
+CHATBOT_LABELS = 200
 MODEL_LABELS = 200
 _SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _FAST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -78,6 +79,30 @@ class Metrics:
         )
         self.cache_requests = Counter("ai_cache_requests", "Cache look-ups by result", ["result"], registry=registry)
         self.cache_hits = Counter("ai_cache_hits", "Cache hits", ["tenant_id"], registry=registry)
+        self.cache_false_hit_rate = Gauge(
+            "chatwright_cache_false_hit_rate",
+            "Share of wrong answers among the semantic cache's, as its checks measure it (estimate; 95 %: low, high)",
+            ["tenant_id", "chatbot_id", "bound"],
+            registry=registry,
+        )
+        self.cache_checks = Counter(
+            "chatwright_cache_checks",
+            "Answers of the semantic cache that were compared with a provider's, by outcome",
+            ["tenant_id", "outcome"],
+            registry=registry,
+        )
+        self.cache_classes = Gauge(
+            "chatwright_cache_classes",
+            "Classes of questions that the semantic cache of a chatbot has learned",
+            ["tenant_id", "chatbot_id"],
+            registry=registry,
+        )
+        self.cache_training_seconds = Histogram(
+            "chatwright_cache_training_seconds",
+            "Seconds per training of a semantic cache's router",
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.queue_depth = Gauge(
             "ai_queue_depth", "Jobs waiting in a queue", ["queue_name", "priority"], registry=registry
         )
@@ -135,6 +160,7 @@ class Metrics:
         )
         self._tenants: set[str] = set()
         self._models: set[str] = set()
+        self._chatbots: set[str] = set()
 
     def tenant(self, tenant_id: str) -> str:
         """The label value for a tenant: itself while there is room, else ``other``."""
@@ -143,6 +169,15 @@ class Metrics:
         if len(self._tenants) < TENANT_LABELS:
             self._tenants.add(tenant_id)
             return tenant_id
+        return "other"
+
+    def chatbot(self, chatbot_id: str) -> str:
+        """The label value for a chatbot: itself while there is room, else ``other``."""
+        if chatbot_id in self._chatbots:
+            return chatbot_id
+        if len(self._chatbots) < CHATBOT_LABELS:
+            self._chatbots.add(chatbot_id)
+            return chatbot_id
         return "other"
 
     def model(self, name: str) -> str:

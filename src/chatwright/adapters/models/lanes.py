@@ -5,8 +5,8 @@ at a time on its own thread:
 
 - query lanes take single texts. A free lane starts at once on whatever waits; texts that arrive while all lanes are busy
   form the next batch. So a lone query is never held back to wait for company, and under load batches grow by themselves.
-- the bulk lane takes documents, a few passages at a time, in turn between models and between callers. Its thread runs at
-  a lower operating-system priority, so that indexing yields the CPU to visitors and to the event loop.
+- bulk lanes, as many, take documents, a few passages at a time, in turn between models and between callers. Their threads
+  run at a lower operating-system priority, so that indexing yields the CPU to visitors and to the event loop.
 
 Called by `minilm.py` and `multilingual.py`; `local.py` opens and closes it.
 """
@@ -65,7 +65,7 @@ class _Lane:
 
 
 class Lanes:
-    """`threads` query lanes (at most one per CPU that this process may use) and one bulk lane. For one event loop.
+    """`threads` query lanes (at most one per CPU that this process may use) and as many bulk lanes. For one event loop.
 
     What waits is bounded by its callers: every request is an awaiting task.
     """
@@ -76,7 +76,7 @@ class Lanes:
         self._closed = False
         self._running: set[asyncio.Future[Vectors]] = set()
         self._query = _Lane("query", threads, _threads("embed-query", threads, None))
-        self._bulk = _Lane("bulk", 1, _threads("embed-bulk", 1, _yield_cpu))
+        self._bulk = _Lane("bulk", threads, _threads("embed-bulk", threads, _yield_cpu))
 
     async def embed(self, work: Work, texts: Sequence[str], *, bulk: bool) -> Vectors:
         """Have `texts` embedded: shape (len(texts), work.dimension), in the order of `texts`.

@@ -105,7 +105,7 @@ class LocalEmbedders:
 async def open_embedder(
     threads: int = 2, *, default: str = MiniLm.name, close_timeout_s: float = 5.0
 ) -> AsyncGenerator[LocalEmbedders]:
-    """Yield the local embedders over `threads` query lanes (capped at the CPUs this process may use) and one bulk lane.
+    """Yield the local embedders over `threads` query lanes (capped at the CPUs this process may use) and as many bulk lanes.
 
     Models load at their first text, or at `warm_up()`. Raises ModelUnavailable if the default's vocabulary is missing.
     """

@@ -3,8 +3,8 @@
 Owns the connection and the subscriptions (by reference count); `follower.py` owns what one reader sees. A connection
 that breaks, or hears nothing for `silence_s` although it pings, is replaced, and every follower then looks into its
 log; a follower therefore needs no timer of its own.
-Called by the sockets and event streams of `entrypoints/`, by the worker (`cancels`), by authentication (`revoked`) and
-by the choice of providers (`gates`).
+Called by the sockets and event streams of `entrypoints/`, by the worker (`cancels`), by authentication (`revoked`), by
+the choice of providers (`gates`) and by the semantic cache (`learned`).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from chatwright.adapters.valkey.follower import Follower
 from chatwright.adapters.valkey.link import FIRST_PAUSE_S, LONGEST_PAUSE_S, Endpoint, Wire, connect, stop
 from chatwright.adapters.valkey.log import StreamLog
 from chatwright.domain.errors import Unavailable
-from chatwright.domain.ids import ApiKeyId, ConversationId, MessageId, TenantId
+from chatwright.domain.ids import ApiKeyId, ChatbotId, ConversationId, MessageId, TenantId
 
 NOTICES = 10_000  # kept for a reader of notices that lags; past that it is told to look up all it holds
 
@@ -91,6 +91,10 @@ class Channel:
         """Tell every API process to forget this key. Raises Unavailable."""
         await self.log.link.execute("PUBLISH", f"{self.log.prefix}:revoked", key_id)
 
+    async def publish_learned(self, chatbot_id: ChatbotId) -> None:
+        """Tell every process that what it remembers of this chatbot's semantic cache is out of date. Raises Unavailable."""
+        await self.log.link.execute("PUBLISH", f"{self.log.prefix}:learned", chatbot_id)
+
     async def cancels(self) -> AsyncIterator[MessageId | None]:
         """Messages whose answer must stop. None, first and after every break: look up those that you work on."""
         async with _Notices(self, "cancel") as notices:
@@ -102,6 +106,12 @@ class Channel:
         async with _Notices(self, "revoked") as notices:
             async for text in notices:
                 yield None if text is None else ApiKeyId(text)
+
+    async def learned(self) -> AsyncIterator[ChatbotId | None]:
+        """Chatbots whose semantic cache changed. None, first and at and after every break: look all of them up."""
+        async with _Notices(self, "learned") as notices:
+            async for text in notices:
+                yield None if text is None else ChatbotId(text)
 
     async def gates(self) -> AsyncIterator[str | None]:
         """Circuit breakers that opened or closed, as their scripts publish it. None: look up all that are open."""

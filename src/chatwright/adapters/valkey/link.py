@@ -8,7 +8,7 @@ may run its scripts on it (`Script` takes both kinds of client).
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ssl import SSLContext
@@ -96,6 +96,11 @@ class Wire(asyncio.Protocol):
         """Write one command. A lost connection swallows it: `lost` tells."""
         if self._transport is not None:
             self._transport.write(_pack(arguments))
+
+    def send_all(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        """Write several commands at once."""
+        if self._transport is not None:
+            self._transport.write(b"".join([_pack(command) for command in commands]))
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -199,6 +204,24 @@ class Link:
         self._pending.append((self._clock(), future))
         wire.send(*arguments)
         return future
+
+    def post_all(
+        self,
+        commands: Sequence[tuple[bytes | str | float, ...]],
+        replies: Sequence[asyncio.Future[Any]] | None = None,
+    ) -> Sequence[asyncio.Future[Any]]:
+        """Send several commands in one write: a system call for each costs more than the commands. Their replies go to
+        `replies`, if the caller has futures for them already. See `post`."""
+        if len(self._pending) + len(commands) > MAX_PENDING:
+            raise Unavailable("Valkey does not keep up: too many commands wait for their reply")
+        wire = self._wire
+        if wire is None:
+            raise Unavailable("Valkey is not connected")
+        loop, now_s = asyncio.get_running_loop(), self._clock()
+        futures = [loop.create_future() for _ in commands] if replies is None else replies
+        self._pending.extend((now_s, future) for future in futures)
+        wire.send_all(commands)
+        return futures
 
     async def _connection(self) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

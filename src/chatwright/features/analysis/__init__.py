@@ -1,5 +1,5 @@
 """Reads the visitor: sentiment and intent, by rules for now (`confidence` and `score` are None: nothing measured them)."""
 
-from chatwright.features.analysis.rules import injection_signals, read, summarise
+from chatwright.features.analysis.rules import injection_signals, read
 
-__all__ = ["injection_signals", "read", "summarise"]
+__all__ = ["injection_signals", "read"]

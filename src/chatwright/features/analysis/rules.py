@@ -5,12 +5,10 @@ It gives labels, never probabilities: nothing has measured how often a rule is r
 """
 
 import re
-from collections.abc import Sequence
 
 from chatwright.domain.reading import Intent, Reading, Sentiment
 
 _WORD = re.compile(r"[a-z']+")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 _POSITIVE = frozenset(
     [
@@ -163,25 +161,6 @@ def injection_signals(text: str) -> list[str]:
     """Names of the rules that the text trips; empty for nearly all honest messages."""
     lowered = text.lower()
     return [name for name, pattern in _INJECTION if pattern.search(lowered)]
-
-
-def summarise(texts: Sequence[str], *, max_sentences: int = 3) -> str:
-    """The sentences that share most words with the whole, in their order: an extractive summary."""
-    sentences = [sentence.strip() for text in texts for sentence in _SENTENCE.split(text) if sentence.strip()]
-    if len(sentences) <= max_sentences:
-        return " ".join(sentences)
-    counts: dict[str, int] = {}
-    for sentence in sentences:
-        for word in set(_WORD.findall(sentence.lower())):
-            if len(word) > 3:
-                counts[word] = counts.get(word, 0) + 1
-
-    def weight(sentence: str) -> float:
-        words = [word for word in _WORD.findall(sentence.lower()) if len(word) > 3]
-        return sum(counts[word] for word in set(words)) / (4 + len(words)) if words else 0.0
-
-    best = sorted(range(len(sentences)), key=lambda i: (-weight(sentences[i]), i))[:max_sentences]
-    return " ".join(sentences[i] for i in sorted(best))
 
 
 def _sentiment(lowered: str) -> Sentiment:

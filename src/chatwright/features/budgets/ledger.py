@@ -23,7 +23,7 @@ from chatwright.domain.providers import Usage
 from chatwright.features.budgets.headroom import Headroom
 from chatwright.features.budgets.pricing import sane
 from chatwright.features.budgets.refusals import describe
-from chatwright.features.budgets.store import CLOSE_CALLS, NOTE_HITS, OPEN_CALLS
+from chatwright.features.budgets.store import CLOSE_CALLS, NOTE_HITS, NOTE_SAVED, OPEN_CALLS
 from chatwright.features.budgets.turning import begin_periods
 
 _log = structlog.get_logger(__name__)
@@ -72,6 +72,8 @@ class CallEnd:
     upstream_status: int | None = None
     cost_nano: int | None = None
     price_book: str | None = None
+    saved_nano: int = 0
+    """What it would have cost more, had the provider not read part of the prompt from its own cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +210,8 @@ class Ledger:
             [end.usage.estimated for end in ends],
             [None if end.cost_nano is None else end.price_book for end in ends],
         )
+        if saved := [end for end in ends if end.saved_nano]:
+            await self._db.operator_fetch(NOTE_SAVED, [end.id for end in saved], [end.saved_nano for end in saved])
         return [None] * len(ends)
 
     async def _write_hits(self, hits: list[CacheHit]) -> list[ChatwrightError | None]:

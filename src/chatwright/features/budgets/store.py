@@ -12,6 +12,12 @@ SELECT call_id, verdict, budget_id, budget_scope, budget_action, at
 # Operators: rows are closed once, and settled with the budgets that they are reserved in.
 CLOSE_CALLS = "SELECT close_calls($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 
+# Operators: what reading from the provider's own prompt cache saved, of the few calls that did.
+NOTE_SAVED = """
+UPDATE calls SET saved_nano = told.saved_nano
+  FROM unnest($1::uuid[], $2::bigint[]) AS told (id, saved_nano) WHERE calls.id = told.id
+"""
+
 # Operators: rows that a crash left open are settled at their reservation and flagged. $1 age in seconds.
 ABANDON_CALLS = "SELECT abandon_calls($1)"
 

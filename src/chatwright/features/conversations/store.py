@@ -58,7 +58,8 @@ SELECT m.state, m.conversation_id FROM messages m
 
 LOAD_TURN = """
 -- A replay starts a new count of calls: only those since its first attempt belong to it.
-SELECT m.text, m.ordinal, m.metadata, m.cancel_asked_at IS NOT NULL AS cancel_asked, c.visitor_id, c.seq_base,
+SELECT m.text, m.ordinal, c.metadata || m.metadata AS metadata, m.cancel_asked_at IS NOT NULL AS cancel_asked,
+       c.visitor_id, m.conversation_id, c.forgotten_upto, c.summarised_upto,
        (SELECT count(*) FROM calls k WHERE k.tenant_id = $1 AND k.message_id = $2 AND k.kind = 'call'
            AND k.provider <> 'extractive'
            AND k.opened_at >= coalesce((SELECT min(j.started_at) FROM jobs j WHERE j.tenant_id = $1 AND j.message_id = $2),
@@ -67,6 +68,7 @@ SELECT m.text, m.ordinal, m.metadata, m.cancel_asked_at IS NOT NULL AS cancel_as
           FROM (SELECT e.ordinal, e.text, a.text AS answer FROM messages e
                   LEFT JOIN answers a ON a.tenant_id = $1 AND a.message_id = e.id
                  WHERE e.tenant_id = $1 AND e.conversation_id = m.conversation_id AND e.ordinal < m.ordinal
+                   AND e.ordinal > greatest(c.forgotten_upto, c.summarised_upto)
                  ORDER BY e.ordinal DESC LIMIT $3) h) AS history
   FROM messages m JOIN conversations c ON c.tenant_id = m.tenant_id AND c.id = m.conversation_id
  WHERE m.tenant_id = $1 AND m.id = $2
@@ -134,7 +136,11 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedTurn:
-    """One message with its history: earlier texts and answers as turns, oldest first."""
+    """One message with its history: earlier texts and answers as turns, oldest first.
+
+    The history begins after the messages that were forgotten or stand in the summary; `history_whole` says that it does so
+    with the first of them. `metadata` is the conversation's, with the message's own fields over it.
+    """
 
     text: str
     ordinal: int
@@ -143,6 +149,15 @@ class LoadedTurn:
     history: tuple[Turn, ...]
     calls_made: int
     cancel_asked: bool
+    conversation_id: ConversationId | None = None
+    forgotten_upto: int = 0
+    summarised_upto: int = 0
+    history_whole: bool = False
+
+    @property
+    def since(self) -> int:
+        """The ordinal after which the history begins."""
+        return max(self.forgotten_upto, self.summarised_upto)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +286,10 @@ def turn_of(row: Row) -> LoadedTurn:
         history=tuple(turns),
         calls_made=row["calls_made"],
         cancel_asked=row["cancel_asked"],
+        conversation_id=row["conversation_id"],
+        forgotten_upto=row["forgotten_upto"],
+        summarised_upto=row["summarised_upto"],
+        history_whole=row["ordinal"] - 1 - max(row["forgotten_upto"], row["summarised_upto"]) <= len(row["history"]),
     )
 
 

@@ -15,6 +15,12 @@ INSERT INTO jobs (id, tenant_id, chatbot_id, type, queue, priority, state, messa
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 
+INSERT_ONCE = f"""{INSERT}
+-- By id, and by tenant and id: two who write it at once may meet at either.
+ON CONFLICT DO NOTHING
+RETURNING id
+"""
+
 CLAIM = """
 -- A worker takes the job up: a new attempt begins, older ones are fenced off. No row: it is not to be run (any more).
 UPDATE jobs SET state = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()),
@@ -188,6 +194,21 @@ async def insert_job(
         INSERT, job_id, scope.tenant_id, scope.chatbot_id, job_type, queue, priority, state, message_id,
         conversation_id, payload, deadline_at, cost_estimate_nano,
     )  # fmt: skip
+
+
+async def insert_job_once(
+    db: Connection,
+    scope: Scope,
+    *,
+    job_id: JobId,
+    job_type: JobType,
+    queue: str,
+    priority: int,
+    payload: dict[str, Any],
+) -> bool:
+    """Like `insert_job`, for a job whose id says what it is to do. False: it was written before, nothing was changed."""
+    args = (job_id, scope.tenant_id, scope.chatbot_id, job_type, queue, priority, "queued", None, None, payload, None)
+    return await db.fetchval(INSERT_ONCE, *args, None) is not None
 
 
 async def claim(db: Connection, scope: Scope, job_id: JobId, *, generation: int, lease_s: float) -> Job | None:

@@ -80,6 +80,7 @@ class NewChatbot:
     answer_policy: AnswerPolicy = "sources_only"
     apology_text: str = ""
     hedging: bool | None = None
+    metadata_fields: tuple[str, ...] = ()
 
 
 # Field name -> new value, only what is to change. The names are those of `NewChatbot` without `widget_id`.

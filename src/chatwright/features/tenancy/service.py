@@ -25,7 +25,7 @@ _SERVED_TTL_S = 0.4  # with the half second between two looks at an open connect
 class ChatbotDirectory:
     """Looks chatbots up by id or slug within a scope. One per process; no locks, all on one event loop."""
 
-    def __init__(self, db: Database, *, ttl_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, db: Database, *, ttl_s: float = 0.8, clock: Callable[[], float] = time.monotonic) -> None:
         self._db = db
         self._ttl_s = ttl_s
         self._clock = clock

@@ -33,13 +33,14 @@ EMBEDDER_DIMENSION = 384
 _TENANT_COLUMNS = "id, name, plan, time_zone, weight, disabled_at, created_at"
 _CHATBOT_COLUMNS = """id, tenant_id, slug, name, widget_id, revision, providers, system_prompt, personality, temperature,
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
-    allowed_origins, limits, greeting, suggested_questions, no_answer_text, answer_policy, apology_text, hedging,
+    allowed_origins, limits, greeting, suggested_questions, no_answer_text, answer_policy, apology_text, hedging, metadata_fields,
     created_at, updated_at, (SELECT plan FROM tenants WHERE tenants.id = chatbots.tenant_id) AS plan"""
 # An empty knowledge base is known beforehand, so that no question is embedded for nothing. Under the tenants' role only:
 # the operators' has no right to read chunks.
 _OWN_COLUMNS = f"""{_CHATBOT_COLUMNS}, knowledge_enabled AND EXISTS (SELECT FROM chunks
     WHERE chunks.tenant_id = chatbots.tenant_id AND chunks.knowledge_base_id = chatbots.knowledge_base_id)
-    AS has_knowledge"""
+    AS has_knowledge, coalesce((SELECT version FROM knowledge_bases WHERE knowledge_bases.tenant_id = chatbots.tenant_id
+    AND knowledge_bases.id = chatbots.knowledge_base_id AND deleted_at IS NULL), 0) AS knowledge_version"""
 
 INSERT_TENANT = f"""
 INSERT INTO tenants (id, name, plan, time_zone, weight) VALUES ($1, $2, $3, $4, $5)
@@ -72,9 +73,8 @@ KNOWLEDGE_BASE_EXISTS = "SELECT 1 FROM knowledge_bases WHERE tenant_id = $1 AND 
 INSERT_CHATBOT = f"""
 INSERT INTO chatbots (id, tenant_id, slug, name, widget_id, providers, system_prompt, personality, temperature,
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
-    allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, hedging, answer_policy)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-    $24)
+    allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, hedging, answer_policy, metadata_fields)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
 RETURNING {_OWN_COLUMNS}
 """
 
@@ -224,6 +224,7 @@ async def create_chatbot(
             new.apology_text,
             new.hedging,
             new.answer_policy,
+            list(new.metadata_fields),
         )
     except asyncpg.UniqueViolationError as error:
         raise Conflict(f"this tenant already has a chatbot with slug {new.slug!r}", param="slug") from error
@@ -376,6 +377,7 @@ def _chatbot(row: Mapping[str, Any]) -> Chatbot:
         knowledge_base_id=None if knowledge_base_id is None else KnowledgeBaseId(knowledge_base_id),
         knowledge_enabled=row["knowledge_enabled"],
         has_knowledge=row["has_knowledge"] if "has_knowledge" in row else row["knowledge_enabled"],
+        knowledge_version=row.get("knowledge_version", 0),
         languages=tuple(row["languages"]),
         cache_policy=row["cache_policy"],
         guard_policy=row["guard_policy"],
@@ -388,6 +390,7 @@ def _chatbot(row: Mapping[str, Any]) -> Chatbot:
         answer_policy=row["answer_policy"],
         apology_text=row["apology_text"],
         hedging=row["hedging"],
+        metadata_fields=tuple(row["metadata_fields"]),
         created_at=_text(row["created_at"]),
         updated_at=_text(row["updated_at"]),
     )
