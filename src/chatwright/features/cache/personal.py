@@ -147,6 +147,32 @@ _NOBODY_TEXT = (
 _NOBODY = frozenset(_NOBODY_TEXT.split())
 
 
+# --- what may be there at all ---------------------------------------------------------------------------------------
+# Most texts hold none of the words that a pattern needs: then it is not run. All casefolded.
+
+_DIGIT = re.compile(r"\d")
+_WORD = re.compile(r"\w+")
+_NAMED_TEXT = (
+    "name surname firstname lastname username call mein heisse appelle nom llamo nombre chiamo nome chamo heet naam "
+    "nazywam heter hedder nimeni vorname nachname"
+)
+_NAMED_WORDS = frozenset(_NAMED_TEXT.split())
+"""Of `_NAMED`, for texts in ASCII; it is run on all others."""
+_LIVES_TEXT = "live address wohne adresse habite dirección vivo indirizzo endereço"
+_LIVES_WORDS = frozenset(_LIVES_TEXT.split())
+_CALLED_TEXT = (
+    "i im am m this here hier ich je soy sono sou ik jestem speaking ici mr mrs ms miss dr herr herrn frau monsieur madame "
+    "señor señora signor signora dear hi hello liebe lieber hallo cher chère hola ciao my mein meine regards cheers "
+    "sincerely grüsse gruss thanks thank danke"
+)
+_CALLED_WORDS = frozenset(_CALLED_TEXT.split())
+_STREET_HINTS = (
+    "street", " st", "road", " rd", "aven", " ave", "lane", " ln", "drive", " dr", "boulevard", "blvd", "court", " ct", "plac", " pl",
+    "platz", "stra",     "square", "terrace", "way", "close", "crescent", "str.", "weg", "allee", "gasse", "damm", "ufer", "laan", "rue", "chemin",
+    "calle", "avenida", "via", "piazza", "rua", "ul.",
+)  # fmt: skip
+
+
 def personal(text: str, *, known: str = "") -> bool:
     """Whether `text` holds personal data. `known`: text that everybody may read (an answer's sources, the chatbot's own
     prompt): numbers, names and addresses that stand in it are nobody's secret.
@@ -162,14 +188,11 @@ def personal(text: str, *, known: str = "") -> bool:
         for match in _MAIL.finditer(text)
     ):
         return True
-    return (_has_digit(text) and _numbers(text, known)) or _names(text, known)
+    folded = text.casefold()
+    return (_DIGIT.search(text) is not None and _numbers(text, known, folded)) or _names(text, known, folded)
 
 
-def _has_digit(text: str) -> bool:
-    return not text.isalpha() and any(character.isdigit() for character in text)
-
-
-def _numbers(text: str, known: str) -> bool:
+def _numbers(text: str, known: str, folded: str) -> bool:
     for match in _DIGITS.finditer(text):
         if _identifies(match[0].strip(" ()./-\u00a0")) and match[0].strip().casefold() not in known:
             return True
@@ -179,7 +202,8 @@ def _numbers(text: str, known: str) -> bool:
             continue
         if match[0].casefold() not in known:
             return True
-    for pattern in (_NUMBERED, _SECRET, _BIRTH, _STREET):
+    street = (_STREET,) if any(hint in folded for hint in _STREET_HINTS) else ()
+    for pattern in (_NUMBERED, _SECRET, _BIRTH, *street):
         if any(match[0].casefold() not in known for match in pattern.finditer(text)):
             return True
     return any(_is_iban(match[0]) and match[0].casefold() not in known for match in _IBAN.finditer(text))
@@ -213,9 +237,15 @@ def _is_iban(text: str) -> bool:
     return int("".join(str(int(character, 36)) for character in code[4:] + code[:4])) % 97 == 1
 
 
-def _names(text: str, known: str) -> bool:
-    if any(match[0].casefold() not in known for match in (*_NAMED.finditer(text), *_LIVES.finditer(text))):
+def _names(text: str, known: str, folded: str) -> bool:
+    words = set(_WORD.findall(folded))
+    may_be_named = not folded.isascii() or not words.isdisjoint(_NAMED_WORDS)
+    if may_be_named and any(match[0].casefold() not in known for match in _NAMED.finditer(text)):
         return True
+    if not words.isdisjoint(_LIVES_WORDS) and any(match[0].casefold() not in known for match in _LIVES.finditer(text)):
+        return True
+    if words.isdisjoint(_CALLED_WORDS):
+        return False
     for match in _CALLED.finditer(text):
         name = match[match.lastgroup or 0].casefold()
         if name not in known and not any(word in _NOBODY for word in name.replace("-", " ").split()):
