@@ -167,16 +167,3 @@ def test_a_stricter_tier_is_trained_for_less() -> None:
     bounds = [error_bound(0.02, step) for step in range(OFF + 1)]
     assert bounds[0] == 0.02
     assert all(math.isclose(after, before / 2) for before, after in itertools.pairwise(bounds))
-
-
-def test_a_rate_surely_below_the_bound_eases_what_the_router_has_to_hold() -> None:
-    good = figures([Check(outcome="same", drawn="uniform", share=0.1)] * 400)
-    assert good.high <= 0.02
-    assert error_bound(0.02, 0, good) > 0.02
-    assert error_bound(0.02, 1, good) < 0.02  # not while it is strict for another reason
-    few = figures([Check(outcome="same", drawn="uniform", share=0.1)] * 60)
-    assert error_bound(0.02, 0, few) == 0.02
-    mixed = figures(
-        [Check(outcome="different" if at % 50 == 0 else "same", drawn="uniform", share=0.1) for at in range(400)]
-    )
-    assert error_bound(0.02, 0, mixed) == 0.02

@@ -18,14 +18,13 @@ import structlog
 from chatwright.domain.errors import ChatwrightError, NotFound
 from chatwright.domain.scope import Scope
 from chatwright.features.cache import CachePolicy
-from chatwright.features.cache.checks import error_bound, figures
+from chatwright.features.cache.checks import error_bound
 from chatwright.features.cache.router import NONE, Example, Router, train
 from chatwright.features.cache.router_store import (
     LearnedText,
     count_classes,
     give_back,
     keep_router,
-    list_checks,
     list_due,
     list_examples,
     take,
@@ -84,7 +83,6 @@ async def train_one(app: Services, scope: Scope, threads: ThreadPoolExecutor | N
         gone = await trim(db, scope)
         texts = await list_examples(db, scope)
         classes = await count_classes(db, scope)
-        measured = figures(await list_checks(db, scope))
     app.metrics.cache_classes.labels(app.metrics.tenant(scope.tenant_id), app.metrics.chatbot(scope.chatbot_id)).set(
         classes
     )
@@ -92,7 +90,7 @@ async def train_one(app: Services, scope: Scope, threads: ThreadPoolExecutor | N
         async with app.db.transaction(scope) as db:
             await give_back(db, scope, labels=taken.labels)
         return False
-    max_error = error_bound(CachePolicy.of(chatbot.cache_policy).max_error, taken.strictness, measured)
+    max_error = error_bound(CachePolicy.of(chatbot.cache_policy).max_error, taken.strictness)
     router, data = await asyncio.get_running_loop().run_in_executor(threads, _train, texts, max_error)
     async with app.db.transaction(scope) as db:
         await keep_router(

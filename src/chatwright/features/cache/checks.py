@@ -31,9 +31,6 @@ OFF_WRONG, OFF_Z = 4, 3.0
 OFF = 3
 """Strictness at which no answer is served: hits only teach. Below it the router is trained for `max_error` halved so
 often."""
-EASED = 1.5
-EASED_FROM = 100
-"""Effective checks from which on a rate that is surely below the bound eases what the router has to hold."""
 _Z = 1.96
 _SPENT_BACK = 50
 
@@ -109,9 +106,9 @@ def draw(
     """
     uniform = min(UNIFORM_SHARE, share)
     # A class nobody ever looked at teaches most; each check that went well halves the interest in the next one.
-    interest = 0.4 if agreed + disagreed == 0 else 0.3 / (1 + max(0, agreed - 3 * disagreed))
+    interest = 0.5 if agreed + disagreed == 0 else 0.5 / (1 + max(0, agreed - 3 * disagreed))
     if not confirmed:
-        interest = max(interest, 0.1)
+        interest = max(interest, 0.25)
     interest *= 0.25 + 1.5 * min(1.0, max(0.0, doubt))
     chosen = min(1.0, interest) if has_room and share > 0 else 0.0
     probability = uniform + (1.0 - uniform) * chosen
@@ -167,9 +164,6 @@ def next_strictness(strictness: int, all_checks: Sequence[Check], *, strict_for_
     return strictness
 
 
-def error_bound(max_error: float, strictness: int, measured: Figures | None = None) -> float:
-    """What the router is trained to hold: tightened while the measured rate is above the bound, eased while it is surely
-    below. A router judges itself by the hardest questions it was taught; what visitors get may be better than that."""
-    if strictness == 0 and measured is not None and measured.effective >= EASED_FROM and measured.high <= max_error:
-        return EASED * max_error
+def error_bound(max_error: float, strictness: int) -> float:
+    """What the router is trained to hold: tightened while the measured rate is above the bound."""
     return max_error / 2 ** min(strictness, OFF)
