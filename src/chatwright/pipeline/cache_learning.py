@@ -29,7 +29,7 @@ from chatwright.pipeline.cache_checks import (
     tell_changed,
 )
 from chatwright.pipeline.cache_writing import Pen
-from chatwright.pipeline.semantic import Lesson, is_served, knowledge_of, look_again, watch
+from chatwright.pipeline.semantic import Lesson, knowledge_of, look_again, watch
 from chatwright.pipeline.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -231,7 +231,7 @@ async def _look(
     route = app.semantic.route(key_of(scope), known, question.digest, question.text, question.vector)
     if route is not None:
         labels += route.candidates[:ROUTED]
-        if route.label is not None and is_served(route) and _may_refresh(app, known, question, route.label):
+        if route.label is not None and route.serve and _may_refresh(app, known, question, route.label):
             routed = route.label
     async with looking, app.db.transaction(scope) as db:
         candidates = await store.find_candidates(

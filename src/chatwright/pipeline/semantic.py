@@ -19,15 +19,13 @@ from chatwright.features.cache.answer_store import ReadyAnswer, read_answer
 from chatwright.features.cache.checks import OFF, Drawn, draw
 from chatwright.features.cache.guards import Guards
 from chatwright.features.cache.memory import LOOK_AGAIN_S, Known, key_of
-from chatwright.features.cache.router import Route, Router
+from chatwright.features.cache.router import Router
 from chatwright.features.cache.router_store import read_learned, read_version
 from chatwright.features.cache.store import Vector, phrasing_digest
 from chatwright.pipeline.caching import CachePlan
 from chatwright.pipeline.services import Services
 
 _log = structlog.get_logger(__name__)
-LEAST_CONFIDENCE = 0.5
-"""A hit that is likelier wrong than right is none, whatever the bound on all of them has room for."""
 READ_AT_MOST_S = 1.0
 """A database that takes longer is not waited for: the question goes to its provider."""
 
@@ -166,10 +164,6 @@ async def look_again(app: Services, scope: Scope) -> None:
     known.looked_at_s = app.semantic.clock()
 
 
-def is_served(route: Route) -> bool:
-    return route.serve and route.confidence >= LEAST_CONFIDENCE
-
-
 def is_old(app: Services, known: Known) -> bool:
     return app.semantic.clock() - known.looked_at_s > LOOK_AGAIN_S
 
@@ -197,10 +191,10 @@ async def _find(
             return None
         asked: Vector = (await app.embedder.embed_queries([question]))[0] if vector is None else vector
         route = memory.route(key, known, digest, question, asked)
-        if route is None or route.label is None or not is_served(route) or (digest, route.label) in known.rejected:
+        if route is None or route.label is None or not route.serve or (digest, route.label) in known.rejected:
             return None
         label, confidence = route.label, route.confidence
-        doubt = (1.0 - confidence) / max(0.01, 1.0 - max(LEAST_CONFIDENCE, known.router.threshold))
+        doubt = (1.0 - confidence) / max(0.01, 1.0 - known.router.threshold)
         if memory.guards_of(known, label).conflict(Guards.of(question)) is not None:
             return None
     ready = await _answer(app, scope, label, plan.scope.digest)

@@ -102,7 +102,3 @@ def exact_key(scope: AnswerScope, language: str | None, question: str, context_d
 def context_digest(turns: Iterable[tuple[str, str]], *more: bytes) -> bytes:
     """A digest over (role, text) of the turns before a question, whole; `more` for what else goes into its prompt."""
     return digest([*(part for turn in turns for part in turn), b"", *more])
-
-
-NO_CONTEXT = context_digest(())
-"""A question that begins its conversation."""

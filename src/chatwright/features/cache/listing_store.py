@@ -60,10 +60,6 @@ SELECT class_id, scope_digest, content, agreed, created_at, expires_at, expires_
  WHERE tenant_id = $1 AND class_id = ANY($2::uuid[]) ORDER BY class_id, created_at DESC
 """
 
-PURGE_CLASSES = f"""
-DELETE FROM cache_classes c WHERE c.tenant_id = $1 AND c.chatbot_id = $2 {_FILTERED} RETURNING c.id
-"""
-
 # Answers alone: the classes stay, their next question is answered anew.
 PURGE_ANSWERS = """
 DELETE FROM cache_answers a WHERE a.tenant_id = $1 AND a.chatbot_id = $2
@@ -72,12 +68,6 @@ DELETE FROM cache_answers a WHERE a.tenant_id = $1 AND a.chatbot_id = $2
    AND ($5::uuid IS NULL OR a.answer_id = $5)
    AND ($6::uuid IS NULL OR a.class_id = $6)
 RETURNING a.class_id
-"""
-
-# Sources of the answers of some classes: what a poisoned entry's kin share.
-DOCUMENTS_OF = """
-SELECT DISTINCT document FROM cache_answers a, unnest(a.document_ids) AS document
- WHERE a.tenant_id = $1 AND a.chatbot_id = $2 AND (a.answer_id = $3 OR a.class_id = $4)
 """
 
 FORGET_NOBODY = "DELETE FROM cache_phrasings WHERE tenant_id = $1 AND chatbot_id = $2 AND verdict = 'nobody'"
@@ -217,11 +207,6 @@ async def list_classes(
     return list(found.values())
 
 
-async def purge_classes(db: Connection, scope: Scope, wanted: Filter) -> Sequence[str]:
-    """Remove the classes that the filter means, with their phrasings and answers. Returns their ids."""
-    return [row["id"] for row in await db.fetch(PURGE_CLASSES, scope.tenant_id, scope.chatbot_id, *wanted.values)]
-
-
 async def purge_answers(db: Connection, scope: Scope, wanted: Filter) -> Sequence[str]:
     """Remove answers only; what was learned of the questions stays. Returns their classes' ids, one for each answer.
 
@@ -243,14 +228,6 @@ async def purge_answers(db: Connection, scope: Scope, wanted: Filter) -> Sequenc
 async def forget_nobody(db: Connection, scope: Scope) -> None:
     """Forget which questions belong to no class: part of a purge of everything."""
     await db.execute(FORGET_NOBODY, scope.tenant_id, scope.chatbot_id)
-
-
-async def documents_of(
-    db: Connection, scope: Scope, *, answer_id: str | None = None, class_id: str | None = None
-) -> list[str]:
-    """Documents that an answer, or any answer of a class, was made with."""
-    rows = await db.fetch(DOCUMENTS_OF, scope.tenant_id, scope.chatbot_id, answer_id, class_id)
-    return [row["document"] for row in rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

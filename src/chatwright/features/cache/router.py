@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from chatwright.features.cache.ngrams import Grams, hashes
 from chatwright.features.cache.router_threshold import (
     COLD,
+    LEAST,
     Evidence,
     confidence_of,
     evidence,
@@ -117,9 +118,11 @@ class Router:
         confidence = float(confidence_of(found[None], self._calibration)[0])
         label = int(self._served[column])
         others = tuple(one for one in candidates if one != label)[: CANDIDATES - 1]
-        serve = confidence >= self.threshold
         if self.threshold == COLD:  # too little is known to tell how often it errs: nearly the same words only
-            serve = bool(found[3] >= COLD and scores[column] > rest.max())
+            holds = bool(found[3] >= COLD and scores[column] > rest.max())
+        else:
+            holds = confidence >= self.threshold
+        serve = holds and confidence >= LEAST
         return Route(label=label, confidence=confidence, serve=serve, candidates=(label, *others))
 
     def to_bytes(self) -> bytes:

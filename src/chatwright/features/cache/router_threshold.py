@@ -17,7 +17,7 @@ NEVER = 2.0
 COLD = 0.93
 """Threshold, and least likeness to a phrasing of the class, where nothing can be told from left-out verdicts."""
 LEAST = 0.5
-"""Confidence below which nothing is served, however few errors were seen: of few classes, all may look alike."""
+"""Confidence below which nothing is served, whatever the threshold: what is likelier wrong than right is no hit."""
 NOVEL_SERVED = 0.2
 """Of the questions that no class answers, at most this share is served. Most of them are left-out classes, whose like stands
 right beside them: far harder than what strangers ask."""
@@ -111,7 +111,7 @@ def fit_threshold(found: Evidence, *, max_error: float) -> tuple[Doubles, float,
     if not len(fine):
         return calibration, NEVER, 0.0
     last = fine[-1]
-    return calibration, max(LEAST, float(confidence[order][last])), float(served[last] / served[-1])
+    return calibration, float(confidence[order][last]), float(served[last] / served[-1])
 
 
 def _logistic(signs: Doubles, right: NDArray[np.bool_], weight: Doubles) -> Doubles:
