@@ -60,6 +60,14 @@ class Chatbot:
     """Whether a slow first provider is overtaken by the next one; None: as the platform says."""
     metadata_fields: tuple[str, ...] = ()
     """Names of the fields of a visitor's metadata that its prompts show."""
+    persona: dict[str, Any] = field(default_factory=dict[str, Any])
+    """How it speaks: tone, reading level, emoji, language, greetings by language."""
+    reading_policy: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Who reads its visitors' messages: the local models, or a language model."""
+    suggestion_policy: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Which actions it suggests with an answer."""
+    burst_window_ms: int = 0
+    """How long it waits for a next message, so that both are answered once; 0: not at all."""
     created_at: str = ""
     updated_at: str = ""
 

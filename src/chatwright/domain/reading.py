@@ -1,4 +1,4 @@
-"""What a text reveals of its writer: sentiment and intent. Probabilities are None where nothing measured them."""
+"""What a text reveals of its writer: sentiment, emotion and intent. Probabilities are None where nothing measured them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,11 +20,24 @@ Intent = Literal[
 ]
 
 
+Emotion = Literal["anger", "joy", "optimism", "sadness", "none"]
+Reader = Literal["rules", "local", "llm"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """`sentiment_score` is the probability of the label, `intent_confidence` likewise, both in 0..1 or None."""
+    """Each score is the probability of its label, in 0..1, or None. `by` is who read: word rules where the model cannot be
+    had, the local model, a language model.
+
+    `custom_intent` is one of the chatbot's own, None where none fits or it has none.
+    """
 
     sentiment: Sentiment
     sentiment_score: float | None
     intent: Intent
     intent_confidence: float | None
+    emotion: Emotion | None = None
+    emotion_score: float | None = None
+    custom_intent: str | None = None
+    custom_intent_confidence: float | None = None
+    by: Reader = "rules"

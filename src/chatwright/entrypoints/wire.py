@@ -25,6 +25,7 @@ Origins = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=
 Languages = Annotated[list[Annotated[str, Meta(min_length=2, max_length=35)]], Meta(max_length=50)]
 Questions = Annotated[list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(max_length=10)]
 FieldNames = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=8)]
+BurstWindow = Annotated[int, Meta(ge=0, le=10_000)]
 ClientKey = Annotated[str, Meta(min_length=1, max_length=255)]
 VisitorId = Annotated[str, Meta(min_length=1, max_length=200)]
 MediaType = Literal["text/plain", "text/markdown", "text/html"]
@@ -161,6 +162,10 @@ class ChatbotCreate(Request, frozen=True):
     apology_text: ShortText = ""
     hedging: bool | None = None
     metadata_fields: FieldNames = []
+    persona: JsonObject = {}
+    reading_policy: JsonObject = {}
+    suggestion_policy: JsonObject = {}
+    burst_window_ms: BurstWindow = 0
 
 
 class ChatbotPatch(Request, frozen=True):
@@ -188,6 +193,10 @@ class ChatbotPatch(Request, frozen=True):
     apology_text: ShortText | UnsetType = UNSET
     hedging: bool | UnsetType | None = UNSET
     metadata_fields: FieldNames | UnsetType = UNSET
+    persona: JsonObject | UnsetType = UNSET
+    reading_policy: JsonObject | UnsetType = UNSET
+    suggestion_policy: JsonObject | UnsetType = UNSET
+    burst_window_ms: BurstWindow | UnsetType = UNSET
 
 
 class ChatbotReply(msgspec.Struct, frozen=True):
@@ -219,6 +228,10 @@ class ChatbotReply(msgspec.Struct, frozen=True):
     apology_text: str
     hedging: bool | None
     metadata_fields: list[str]
+    persona: JsonObject
+    reading_policy: JsonObject
+    suggestion_policy: JsonObject
+    burst_window_ms: int
     plan: str
     created_at: str
     updated_at: str

@@ -15,9 +15,9 @@ from chatwright.domain.errors import BadRequest, Conflict, NotFound, Unavailable
 from chatwright.domain.ids import ApiKeyId, TenantId
 from chatwright.domain.scope import Scope
 from chatwright.features import credentials, tenancy
-from chatwright.features.cache import check_policy
 from chatwright.features.credentials import ApiKey
 from chatwright.features.tenancy import NewChatbot, Tenant
+from chatwright.pipeline.chatbot_fields import CHECKS, check_fields
 from chatwright.pipeline.embedding import choose_embedder
 from chatwright.pipeline.services import Services
 
@@ -103,7 +103,7 @@ async def create_chatbot(app: Services, scope: Scope, new: NewChatbot, *, actor:
     Raises Conflict if the slug is taken or the plan allows no more chatbots, Unprocessable for malformed values.
     """
     _check_providers(app, new.providers)
-    check_policy(new.cache_policy)
+    check_fields({name: getattr(new, name) for name in CHECKS})
     pinned = await choose_embedder(app, scope)
     async with app.db.transaction(scope) as db:
         tenant = await tenancy.get_tenant(db, scope.tenant_id)
@@ -131,7 +131,7 @@ async def patch_chatbot(
 ) -> Chatbot:
     """Change the given fields and raise the revision. Raises NotFound, Conflict, Unprocessable."""
     _check_providers(app, changes.get("providers", ()))
-    check_policy(changes.get("cache_policy", {}))
+    check_fields(changes)
     async with app.db.transaction(scope) as db:
         chatbot = await tenancy.patch_chatbot(db, scope, id_or_slug, changes)
         if chatbot is None:

@@ -81,6 +81,10 @@ class NewChatbot:
     apology_text: str = ""
     hedging: bool | None = None
     metadata_fields: tuple[str, ...] = ()
+    persona: dict[str, Any] = field(default_factory=dict[str, Any])
+    reading_policy: dict[str, Any] = field(default_factory=dict[str, Any])
+    suggestion_policy: dict[str, Any] = field(default_factory=dict[str, Any])
+    burst_window_ms: int = 0
 
 
 # Field name -> new value, only what is to change. The names are those of `NewChatbot` without `widget_id`.

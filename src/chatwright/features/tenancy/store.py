@@ -34,7 +34,7 @@ _TENANT_COLUMNS = "id, name, plan, time_zone, weight, disabled_at, created_at"
 _CHATBOT_COLUMNS = """id, tenant_id, slug, name, widget_id, revision, providers, system_prompt, personality, temperature,
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
     allowed_origins, limits, greeting, suggested_questions, no_answer_text, answer_policy, apology_text, hedging, metadata_fields,
-    created_at, updated_at, (SELECT plan FROM tenants WHERE tenants.id = chatbots.tenant_id) AS plan"""
+    persona, reading_policy, suggestion_policy, burst_window_ms, created_at, updated_at, (SELECT plan FROM tenants WHERE tenants.id = chatbots.tenant_id) AS plan"""
 # An empty knowledge base is known beforehand, so that no question is embedded for nothing. Under the tenants' role only:
 # the operators' has no right to read chunks.
 _OWN_COLUMNS = f"""{_CHATBOT_COLUMNS}, knowledge_enabled AND EXISTS (SELECT FROM chunks
@@ -70,11 +70,10 @@ INSERT INTO knowledge_bases (id, tenant_id, name, embedder, dimension) VALUES ($
 
 KNOWLEDGE_BASE_EXISTS = "SELECT 1 FROM knowledge_bases WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL"
 
+_INSERTED = ("id", "tenant_id", *NewChatbot.__slots__)
 INSERT_CHATBOT = f"""
-INSERT INTO chatbots (id, tenant_id, slug, name, widget_id, providers, system_prompt, personality, temperature,
-    max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
-    allowed_origins, limits, greeting, suggested_questions, no_answer_text, apology_text, hedging, answer_policy, metadata_fields)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
+INSERT INTO chatbots ({", ".join(_INSERTED)})
+VALUES ({", ".join(f"${place}" for place in range(1, len(_INSERTED) + 1))}) /* tenant_id = $2 */
 RETURNING {_OWN_COLUMNS}
 """
 
@@ -198,34 +197,9 @@ async def create_chatbot(
     else:
         await _check_knowledge_base(db, scope, knowledge_base_id)
     try:
-        row = await db.fetchrow(
-            INSERT_CHATBOT,
-            new_id(),
-            scope.tenant_id,
-            check_slug(new.slug),
-            new.name,
-            new.widget_id,
-            _links(new.providers),
-            new.system_prompt,
-            new.personality,
-            new.temperature,
-            new.max_tokens,
-            knowledge_base_id,
-            new.knowledge_enabled,
-            list(new.languages),
-            new.cache_policy,
-            new.guard_policy,
-            new.animation_set,
-            _origins(new.allowed_origins),
-            _limits(new.limits),
-            new.greeting,
-            list(new.suggested_questions),
-            new.no_answer_text,
-            new.apology_text,
-            new.hedging,
-            new.answer_policy,
-            list(new.metadata_fields),
-        )
+        values = {name: getattr(new, name) for name in NewChatbot.__slots__} | {"knowledge_base_id": knowledge_base_id}
+        columns = [_column_value(name, value) for name, value in values.items()]
+        row = await db.fetchrow(INSERT_CHATBOT, new_id(), scope.tenant_id, *columns)
     except asyncpg.UniqueViolationError as error:
         raise Conflict(f"this tenant already has a chatbot with slug {new.slug!r}", param="slug") from error
     except asyncpg.ForeignKeyViolationError as error:
@@ -391,6 +365,10 @@ def _chatbot(row: Mapping[str, Any]) -> Chatbot:
         apology_text=row["apology_text"],
         hedging=row["hedging"],
         metadata_fields=tuple(row["metadata_fields"]),
+        persona=row["persona"],
+        reading_policy=row["reading_policy"],
+        suggestion_policy=row["suggestion_policy"],
+        burst_window_ms=row["burst_window_ms"],
         created_at=_text(row["created_at"]),
         updated_at=_text(row["updated_at"]),
     )
