@@ -29,10 +29,12 @@ install: .venv/.dev ## the environment for development in .venv
 up: .venv/.runtime ## start everything here; Ctrl-C stops it
 	@exec $(RUN) chatwright up $(ARGS)
 
-test: .venv/.dev ## run every test
+test: .venv/.dev ## run every test, those that measure time by themselves
 	@command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 \
 		|| echo "note: no Chromium found, browser tests are skipped (Debian: apt-get install chromium fonts-dejavu-core)"
-	exec $(RUN) pytest $(ARGS)
+	if [ -n "$(ARGS)" ]; then exec $(RUN) pytest $(ARGS); fi
+	$(RUN) pytest -n auto --maxprocesses 4 --dist loadfile -m 'not alone'
+	exec $(RUN) pytest -m alone
 
 quick: .venv/.dev ## format, lint, types, import rules (no tests)
 	@$(RUN) ruff format --check .

@@ -269,6 +269,7 @@ async def test_another_dialect(app: Services, simulated: Simulator, superuser_ur
     assert all(one.estimated != (one.state == "ok") for one in found) or verbs == "no_usage"
 
 
+@pytest.mark.alone
 async def test_the_loser_of_a_race_is_booked(app: Services, simulated: Simulator, superuser_url: str) -> None:
     app = replace(app, settings=replace(app.settings, hedging=True))
     chatbot = await chatbot_of(app, PLAIN, "gpt-4o")

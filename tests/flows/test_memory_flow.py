@@ -93,6 +93,7 @@ def said(number: int) -> str:
     return f"I was wondering about part {chr(96 + number)} of it."
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("summariser", [MODEL_SUMMARISER, LOCAL_SUMMARISER])
 async def test_a_long_conversation_stays_short_and_forgets_nothing_over_restarts(
     settings: Settings, addresses: Addresses, simulator: Simulator, summariser: str

@@ -8,10 +8,10 @@ import pytest
 
 from chatwright.adapters.files import Files, open_files
 from chatwright.domain.errors import NotFound, PayloadTooLarge
-from chatwright.domain.ids import new_id
 
 MEGABYTE = 1_000_000
-TENANT, OTHER = f"tenants/{new_id()}", f"tenants/{new_id()}"
+# Fixed: names of parametrized tests have to be the same in every process.
+TENANT, OTHER = (f"tenants/0190c0de-0000-7000-8000-00000000000{number}" for number in (1, 2))
 
 
 @pytest.fixture

@@ -363,6 +363,7 @@ async def _waits_s(url: str, backlog: int, *, cap: int, job_s: float) -> list[fl
     return sorted(waits)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("cap", [0, 6])
 async def test_a_tenants_wait_does_not_depend_on_anothers_backlog(valkey_url: str, cap: int) -> None:
     job_s = 0.02
