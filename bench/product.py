@@ -198,6 +198,14 @@ class Tenant:
     key: str = field(repr=False)
 
 
+BARE_FIELDS: Mapping[str, Any] = {
+    "guard_policy": {"input": "off", "output": "off"},
+    "reading_policy": {"by": "off"},
+    "suggestion_policy": {"mode": "off"},
+}
+"""The bare profile: no guard, no reading, nothing suggested. Knowledge is off by default here."""
+
+
 class Rest:
     """The few REST calls that benches and drills need. Raises RuntimeError with the server's words when refused."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from bench.load.plan import Mode, Plan, Result
 from bench.load.run import run_load
 from bench.machine import all_cores, core_for, pin, tree
-from bench.product import Product, Rest, Tenant, start_product
+from bench.product import BARE_FIELDS, Product, Rest, Tenant, start_product
 from bench.provider import Provider, start_provider
 
 BARE = "bare"
@@ -109,7 +109,7 @@ async def open_stage(
         )
         rest = Rest(product.base_url, product.admin_key)
         tenant = await rest.make_tenant("bench")
-        await rest.make_chatbot(tenant, BARE)
+        await rest.make_chatbot(tenant, BARE, **BARE_FIELDS)
         yield Stage(
             provider=provider,
             product=product,

@@ -7,6 +7,7 @@ from typing import Any
 from bench.figure import Figure, at_least, at_most
 from bench.load.plan import Result
 from bench.machine import percentile
+from bench.product import BARE_FIELDS
 from bench.stage import Stage
 
 GROUP = "gateway"
@@ -76,7 +77,7 @@ async def _bounded(stage: Stage, clients: int) -> list[Figure]:
         bounded = name == _BOUNDED
         tenant = await stage.rest.make_tenant(name)
         chain = [{"provider": "openai", "model": PRICED}]
-        await stage.rest.make_chatbot(tenant, name, providers=chain, limits=_LIMITS if bounded else {})
+        await stage.rest.make_chatbot(tenant, name, **BARE_FIELDS, providers=chain, limits=_LIMITS if bounded else {})
         key = tenant.key
         if bounded:
             for scope in ({"scope": "tenant"}, {"scope": "chatbot", "scope_id": name}):

@@ -72,6 +72,8 @@ class Behaviour:
     summarise: int = 0
     """Answer with a summary of so many characters, made by rules of the last user message's `Visitor:` lines and of the
     summary that stands in it."""
+    read: str = ""
+    """What a request for a reading is answered with, as `sentiment+intent+emotion`; other requests are answered as usual."""
     mark: int = 0
     """Answer with a mark of the whole request, see `marking.py`; 2: with the question's topic where `Simulator.topics` has
     one, so that other wordings of a question are answered alike."""
@@ -108,6 +110,8 @@ class Behaviour:
     """Refuse prompts of more tokens than this with `context_length_exceeded`; 0: no limit."""
     want_max_completion_tokens: bool = False
     """Refuse `max_tokens` as the reasoning models do."""
+    no_schema: bool = False
+    """Refuse `response_format`, as servers do that have no structured output (OpenAI's chat completions only)."""
     responses_only: bool = False
     """Refuse chat completions: this model speaks the Responses API only."""
     require_key: str = ""

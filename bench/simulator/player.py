@@ -91,6 +91,8 @@ def _fault(asked: Asked, call: Call, behaviour: Behaviour, *, chat: bool) -> Fau
         return Fault(400, "context", message if behaviour.status == 200 else "")
     if behaviour.want_max_completion_tokens and asked.max_tokens:
         return Fault(400, "parameter")
+    if behaviour.no_schema and asked.schema:
+        return Fault(400, "invalid", "response_format is not supported by this server.")
     if behaviour.responses_only and chat and call.path.partition("?")[0].endswith("/chat/completions"):
         return Fault(404, "responses_only")
     if behaviour.status != 200:

@@ -26,6 +26,8 @@ class Asked:
     """Whether a stream shall report usage."""
     max_tokens: bool = False
     """Whether the field of that name was there."""
+    schema: bool = False
+    """Whether a form of the answer was asked for."""
     texts: Sequence[str] = ()
     """Of an embeddings request."""
     dimensions: int = 256
@@ -54,6 +56,7 @@ class _Chat(msgspec.Struct):
     stream: bool | None = False
     stream_options: _StreamOptions | None = None
     max_tokens: int | None = None
+    response_format: dict[str, Any] | None = None
 
 
 class _Anthropic(msgspec.Struct):
@@ -153,6 +156,7 @@ def read_chat(body: bytes, model: str) -> Asked:
         stream=bool(request.stream),
         usage=not request.stream or bool(request.stream_options and request.stream_options.include_usage),
         max_tokens=request.max_tokens is not None,
+        schema=request.response_format is not None,
     )
     for message in request.messages:
         text = _joined(message.content)

@@ -30,6 +30,7 @@ from bench.simulator.marking import mark_of
 from bench.simulator.obedience import obedient
 from bench.simulator.paths import Where, find, read
 from bench.simulator.player import Answer, plan, write_at_once, write_slowly
+from bench.simulator.reading import asks_for_reading, reading_reply
 from bench.simulator.requests import Asked, Unfit
 from bench.simulator.summarising import summarised
 
@@ -306,6 +307,8 @@ class _Connection(asyncio.Protocol):
             behaviour = replace(behaviour, reply=obedient(body, asked.last))
         elif behaviour.summarise and where.kind == "chat":
             behaviour = replace(behaviour, reply=summarised(asked.last, behaviour.summarise))
+        elif behaviour.read and where.kind == "chat" and asks_for_reading(asked.last):
+            behaviour = replace(behaviour, reply=reading_reply(behaviour.read))
         elif behaviour.mark and where.kind == "chat":
             topics = self.simulator.topics if behaviour.mark > 1 else {}
             behaviour = replace(behaviour, reply=str(mark_of(body, topics)))

@@ -97,6 +97,29 @@ def test_a_suggested_question_starts_the_conversation(page: Page) -> None:
     expect(page.locator("#empty")).to_be_hidden()
 
 
+def test_a_suggested_action_asks_on_and_its_link_opens_apart(page: Page, complaints: list[str]) -> None:
+    _ask(page, QUESTION)
+    _answers(page, 1)
+    group = page.get_by_role("group", name="What you can do next")
+    link = group.get_by_role("link").first
+    assert (link.get_attribute("target"), link.get_attribute("rel")) == ("_blank", "noopener noreferrer")
+    follow_up = group.get_by_role("button").first
+    asked = follow_up.inner_text()
+    follow_up.click()
+    _answers(page, 2)
+    expect(page.locator(".me .bubble").last).to_have_text(asked)
+    expect(page.locator(".them").last.locator(".actions button", has_text=asked)).to_have_count(0)
+    assert complaints == []
+
+
+def test_two_answers_that_know_nothing_offer_a_person(page: Page) -> None:
+    for count, question in enumerate(("Who won the football league in 1987?", "Who painted the Mona Lisa?"), start=1):
+        _ask(page, question)
+        _answers(page, count)
+    page.get_by_role("button", name="Talk to a person").click()
+    expect(page.locator(".action-note")).to_contain_text("A person was asked for.")
+
+
 def test_a_reload_keeps_the_conversation_and_it_goes_on(page: Page) -> None:
     _ask(page, QUESTION)
     _answers(page, 1)

@@ -344,7 +344,7 @@ def test_texts_are_analysed(live: "Live") -> None:
     )
     first, second = reply.json["results"]
     assert first["sentiment"]["label"] == "positive"
-    assert set(first) == {"sentiment", "intent", "injection"}
+    assert set(first) == {"sentiment", "emotion", "intent", "injection"}
     assert second["injection"]["flagged"]
 
 

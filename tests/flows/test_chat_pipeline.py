@@ -50,7 +50,8 @@ async def test_a_message_is_answered_streamed_and_booked(
     app: Services, shop: Shop, simulator: Simulator, valkey_url: str, superuser_url: str
 ) -> None:
     async with running_worker(app, valkey_url):
-        accepted = await say(app, shop, "[[sim:reply=Nine to five.]] When are you open?")
+        simulator.set(reply="Nine to five.")
+        accepted = await say(app, shop, "When are you open?")
         outcome = await wait_for_answer(app, shop.scope, accepted, timeout_s=10)
         await app.ledger.flush()
     assert outcome.state is MessageState.ANSWERED
@@ -174,7 +175,9 @@ async def test_an_attempt_that_lost_its_lock_changes_nothing(
         stale = await jobs.claim(db, shop.scope, accepted.job_id, generation=1, lease_s=5)
     assert stale is not None
     late = asyncio.create_task(answer(app, stale))
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while not simulator.calls():
+            await asyncio.sleep(0.02)
     async with app.db.transaction(shop.scope) as db:
         fresh = await jobs.claim(db, shop.scope, accepted.job_id, generation=1, lease_s=5)
     assert fresh is not None

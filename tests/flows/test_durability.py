@@ -265,7 +265,9 @@ async def test_a_stale_attempt_makes_no_further_provider_call(
     accepted = await say(app, shop, "[[sim:status=500,latency=300]] hello")
     stale = await claim(app, shop, accepted)
     late = asyncio.create_task(answer(app, stale))
-    await asyncio.sleep(0.15)
+    async with asyncio.timeout(10):
+        while not simulator.calls():
+            await asyncio.sleep(0.02)
     await claim(app, shop, accepted)
     with pytest.raises(LostLock):
         await late

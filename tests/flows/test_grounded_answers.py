@@ -52,6 +52,8 @@ class Poisoned:
     simulator: Simulator
 
     async def chatbot(self, slug: str, provider: str = "openai", model: str = "sim:obey", **fields: Any) -> Chatbot:
+        # A model that obeys says its prompt, too: what becomes of that is looked at in `test_guard_output.py`.
+        fields.setdefault("guard_policy", {"leaks": False})
         return await manage.create_chatbot(
             self.app,
             self.scope,
@@ -201,7 +203,7 @@ async def test_an_obedient_model_gets_data_and_the_visitor_gets_no_poison(poison
         assert item["grounding"] is not None
         assert item["grounded"] is (item["grounding"] >= 0.55)
     now = await poisoned.app.chatbots.get(poisoned.scope, chatbot.id)
-    assert (now.revision, now.system_prompt, now.guard_policy) == (1, "You speak for the shop.", {})
+    assert (now.revision, now.system_prompt, now.guard_policy) == (1, "You speak for the shop.", {"leaks": False})
 
 
 async def test_every_way_out_is_guarded(poisoned: Poisoned) -> None:

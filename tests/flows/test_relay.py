@@ -16,7 +16,8 @@ from chatwright.domain import events
 from chatwright.domain.errors import ContentBlocked, CutStream, LostLock, ProviderError, Unavailable
 from chatwright.domain.ids import ConversationId, MessageId, TenantId, new_id
 from chatwright.domain.providers import Delta, Finish, Usage
-from chatwright.pipeline.stream import ConversationSink, PassThrough, Progress, relay
+from chatwright.pipeline.hold_back import PassThrough
+from chatwright.pipeline.stream import ConversationSink, Progress, relay
 
 
 class Pieces:

@@ -8,6 +8,7 @@ const pages = new URL("../../src/chatwright/entrypoints/pages/demo/", import.met
 const { parse, inline, safeHref } = await import(fileURLToPath(new URL("markdown.js", pages)));
 const { Conversation, explain } = await import(fileURLToPath(new URL("conversation.js", pages)));
 const { ChatConnection } = await import(fileURLToPath(new URL("socket.js", pages)));
+const { outcome } = await import(fileURLToPath(new URL("actions.js", pages)));
 const { backoffMs, retryAfterMs } = await import(fileURLToPath(new URL("backoff.js", pages)));
 
 // Markdown -----------------------------------------------------------------------------------------------------------
@@ -19,6 +20,24 @@ test("links lead to http, https and mailto only", () => {
   assert.equal(safeHref("https://a.example/x"), "https://a.example/x");
   assert.equal(safeHref("mailto:a@example.com"), "mailto:a@example.com");
   assert.equal(safeHref("/guide/x", "https://a.example/"), "https://a.example/guide/x");
+});
+
+test("a suggested action sends, opens or says what would happen", () => {
+  const base = "https://site.example/demo/x";
+  const of = (kind, value, label = "Label") => outcome({ label, kind, value }, base);
+  assert.deepEqual(of("reply", "How do I pay?"), { send: "How do I pay?" });
+  assert.deepEqual(of("reply", ""), { send: "Label" });
+  assert.deepEqual(of("link", "https://a.example/x"), { href: "https://a.example/x" });
+  assert.deepEqual(of("link", "/guide/x"), { href: "https://site.example/guide/x" });
+  assert.deepEqual(of("handoff", "mailto:help@a.example"), { href: "mailto:help@a.example" });
+  assert.deepEqual(of("handoff", "tel:+43 1 23456"), { href: "tel:+43 1 23456" });
+  assert.match(of("handoff", "handoff").note, /person was asked for/);
+  assert.match(of("form", "contact").note, /opens its form/);
+  for (const value of ["javascript:alert(1)", "data:text/html,x", "mailto:a@b.example", ""]) assert.equal(of("link", value), null);
+  assert.match(of("handoff", "javascript:alert(1)").note, /person/);
+  for (const wrong of [undefined, {}, { label: " ", kind: "reply", value: "x" }, { label: "x", kind: "run", value: "x" }]) {
+    assert.equal(outcome(wrong, base), null);
+  }
 });
 
 test("markup of a model stays text", () => {

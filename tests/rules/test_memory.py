@@ -7,16 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatwright.domain.providers import Turn
-from chatwright.features.analysis import injection_signals
+from chatwright.features.guard.judging import is_order
 from chatwright.features.memory import Exchange, Summary, digest, due, due_for_room, fold, render, show_metadata
 from chatwright.features.memory.facts import Fact, bound, merge, weigh
 from chatwright.features.prompting import estimate_tokens
 
 ROOM = 300
-
-
-def is_order(sentence: str) -> bool:
-    return bool(injection_signals(sentence))
 
 
 def remember(

@@ -58,6 +58,22 @@ ROWS = {
     "cache_checks": """(id, tenant_id, chatbot_id, class_id, drawn, outcome, judge, share, confidence)
                        VALUES ($1, $2, {chatbots}, {cache_classes}, 'uniform', 'same', 'text', 1, 1)""",
     "cache_routers": "(tenant_id, chatbot_id, labels) VALUES ($2, {chatbots}, length(($1::uuid)::text))",
+    "imports": """(id, tenant_id, chatbot_id, source, name, size_bytes, dialect, columns, options, unit_rows)
+                  VALUES ($1, $2, {chatbots}, 's', 'secret', 1, '{{}}', '{{}}', '{{}}', 100)""",
+    "import_units": "(tenant_id, import_id, unit) VALUES ($2, {imports}, hashtext(($1::uuid)::text))",
+    "import_counts": "(tenant_id, import_id, kind, name, n) VALUES ($2, {imports}, 'k', ($1::uuid)::text, 1)",
+    "import_problems": """(tenant_id, import_id, number, reason, raw)
+                          VALUES ($2, {imports}, hashtext(($1::uuid)::text), 'r', 'secret')""",
+    "import_conversations": """(tenant_id, conversation_id, import_id, first_at, last_at)
+                               VALUES ($2, {conversations}, {imports}, now(), uuid_extract_timestamp($1))""",
+    "import_presets": "(tenant_id, name, columns) VALUES ($2, ($1::uuid)::text, '{{}}')",
+    "custom_intents": """(tenant_id, chatbot_id, name, examples)
+                         VALUES ($2, {chatbots}, 'i', ARRAY['secret ' || ($1::uuid)::text])""",
+    "intent_models": "(tenant_id, chatbot_id, version) VALUES ($2, {chatbots}, length(($1::uuid)::text))",
+    "guard_events": """(id, tenant_id, direction, rule, verdict, excerpt, text_mark, span_mark)
+                       VALUES ($1, $2, 'input', 'r', 'flag', 'secret', '', '')""",
+    "guard_allowed": "(id, tenant_id, rule, mark, excerpt) VALUES ($1, $2, '*', '', 'secret')",
+    "guard_policies": "(tenant_id, policy) VALUES ($2, jsonb_build_object('refusal_text', ($1::uuid)::text))",
 }
 APPEND_ONLY = {"audit_log"}
 READ_ONLY = {"alert_deliveries"}
@@ -80,9 +96,10 @@ OPERATORS = {
     "chores": {"SELECT", "INSERT", "UPDATE"},
     "webhooks": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "alert_deliveries": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "guard_events": {"DELETE"},
 }
 # Of these it may read single columns: ids and states.
-OPERATORS_COLUMNS = {"knowledge_bases", "documents", "cache_routers"}
+OPERATORS_COLUMNS = {"knowledge_bases", "documents", "cache_routers", "guard_policies", "intent_models"}
 
 
 @asynccontextmanager
@@ -190,6 +207,11 @@ async def test_a_row_cannot_hang_on_another_tenants_row(database_url: str, tenan
         "cache_answers",
         "cache_checks",
         "cache_routers",
+        "imports",
+        "import_units",
+        "import_counts",
+        "import_problems",
+        "import_conversations",
     ):
         parents = {parent: f"'{one}'" for parent, one in theirs.items()}
         async with acting(database_url, "chatwright_app", mine) as db:

@@ -113,7 +113,9 @@ async def test_patching_changes_the_given_fields_only(db: Database) -> None:
             await tenancy.patch_chatbot(connection, scope, "help", {"widget_id": "cw_pub_mine"})
 
 
-@pytest.mark.parametrize("slug", ["", "Help", "a b", "-a", "a" * 64, "ä", "a\x00", "0190c0de-0000-7000-8000-000000000003", "a_b", "x;--"])
+@pytest.mark.parametrize(
+    "slug", ["", "Help", "a b", "-a", "a" * 64, "ä", "a\x00", "0190c0de-0000-7000-8000-000000000003", "a_b", "x;--"]
+)
 async def test_what_is_no_slug_is_refused(db: Database, slug: str) -> None:
     scope = Scope(tenant_id=(await a_tenant(db)).id)
     async with db.transaction(scope) as connection:

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 it failed, 2 it was called wrongly, 3 a server could not b
 import difflib
 import importlib
 import json
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -38,7 +39,10 @@ _VERBS: dict[str, tuple[str, str]] = {
     "provider-key": ("provider_keys", "Add, rotate and revoke keys for providers; renew their seals."),
     "webhook": ("webhooks", "Have alerts delivered: signed webhooks, Slack, e-mail."),
     "kb": ("knowledge", "Add knowledge from files, search it with scores, list and remove it."),
+    "import": ("imports", "Import conversations from files: plan, run, follow, resume."),
+    "intent": ("intents", "A chatbot's own intents: examples, quality, a try."),
     "cache": ("cache", "See, purge and warm what is answered from the caches."),
+    "guard": ("guard", "See what looked like an attack, what of it was none; try a text."),
     "chat": ("chatting", "Chat with a chatbot in the terminal, streamed."),
     "models": ("models", "Models: context, capabilities, prices; check models.toml."),
     "queue": ("operating", "Queue numbers; pause and resume the workers."),
@@ -71,7 +75,8 @@ class _Verbs(click.Group):
         if cmd_name not in _VERBS:
             return None
         module = importlib.import_module(f"chatwright.app.commands.{_VERBS[cmd_name][0]}")
-        return getattr(module, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        return getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -183,6 +183,20 @@ class Settings:
         0.5, unit="s", minimum=0, maximum=60, about="Pause between pages of one host; robots.txt may ask for more."
     )
 
+    # Imports ------------------------------------------------------------------------------------------------------
+    import_max_mib: int = option(
+        8192, unit="MiB", minimum=1, maximum=1 << 20, about="Largest file of conversations, unpacked."
+    )
+    import_batch_rows: int = option(
+        100,
+        minimum=1,
+        maximum=2_000,
+        about="Rows of an import that are read by the local model, and stored, together; five times as many where none is.",
+    )
+    import_batches_at_once: int = option(
+        5, minimum=1, maximum=32, about="Batches of one import, or summaries by a model, under way at the same time."
+    )
+
     # Providers ----------------------------------------------------------------------------------------------------
     openai_api_key: str = option(
         "", env="OPENAI_API_KEY", mask="all", about="The platform's key for `openai`. Empty with no base URL: off."
@@ -282,6 +296,15 @@ class Settings:
     )
     smtp_from: str = option(
         "", about="Address that mails come from. Empty: the user of smtp_url, or chatwright@ its host."
+    )
+
+    # Guard --------------------------------------------------------------------------------------------------------
+    guard_log_days: int = option(
+        30,
+        unit="days",
+        minimum=1,
+        maximum=3650,
+        about="How long the guard's log keeps what it found, with its excerpts.",
     )
 
     # Everything else ----------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from chatwright.entrypoints.worker import Worker
 from chatwright.pipeline.alerting import deliver_forever
 from chatwright.pipeline.cache_training import train_forever
 from chatwright.pipeline.demo import SLUG, TENANT_ID, documentation_folder
+from chatwright.pipeline.intent_training import train_intents_forever
 from chatwright.pipeline.knowledge_indexes import tend_indexes_forever
 from chatwright.pipeline.knowledge_upkeep import tend_knowledge
 from chatwright.pipeline.presence import leave, readiness, show_presence
@@ -133,6 +134,7 @@ async def serve_worker(settings: Settings, addresses: Addresses) -> None:
                 group.create_task(tend_knowledge(app), name="worker.knowledge"),
                 group.create_task(tend_indexes_forever(app), name="worker.knowledge_indexes"),
                 group.create_task(train_forever(app), name="worker.cache_training"),
+                group.create_task(train_intents_forever(app), name="worker.intent_training"),
                 group.create_task(_warm_up(app.embedder), name="worker.warm_up"),
             ]
             group.create_task(worker.run(), name="worker.consume")

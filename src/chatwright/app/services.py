@@ -20,15 +20,20 @@ from chatwright.app.addresses import Addresses
 from chatwright.app.keyfile import open_keks
 from chatwright.app.options import Settings, SettingsError
 from chatwright.app.providers import platform_providers, provider_limits, wire_formats
+from chatwright.features.analysis.intent_memory import IntentMemory
+from chatwright.features.analysis.reader import Reader
 from chatwright.features.budgets import open_ledger
 from chatwright.features.cache import open_exact_tier
 from chatwright.features.cache.memory import SemanticMemory
 from chatwright.features.credentials import KeyDirectory
+from chatwright.features.guard.desk import open_desk
 from chatwright.features.limits import open_limiter
 from chatwright.features.provider_keys import KeyRing
 from chatwright.features.routing import Gates
 from chatwright.features.tenancy import ChatbotDirectory
 from chatwright.pipeline.cache_learning import learning
+from chatwright.pipeline.guard_log import logging_guard
+from chatwright.pipeline.intents import watching_intents
 from chatwright.pipeline.services import PipelineSettings, Services
 from chatwright.telemetry.metrics import Metrics
 
@@ -117,9 +122,14 @@ async def open_services(settings: Settings, addresses: Addresses) -> AsyncGenera
             limiter=limiter,
             cache=cache,
             semantic=SemanticMemory(),
+            intents=IntentMemory(),
+            guard=open_desk(db, link, prefix=log.prefix),
+            reader=await asyncio.to_thread(Reader.load),
             couriers=couriers,
         )
         await stack.enter_async_context(learning(services))
+        await stack.enter_async_context(watching_intents(services))
+        await stack.enter_async_context(logging_guard(services))
         yield services
 
 
@@ -155,8 +165,12 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
         robots_txt=settings.robots_txt,
         crawl_max_pages=settings.crawl_max_pages,
         crawl_delay_s=settings.crawl_delay_s,
+        import_max_bytes=settings.import_max_mib * 1024 * 1024,
+        import_batch_rows=settings.import_batch_rows,
+        import_batches_at_once=settings.import_batches_at_once,
         vertex_location=settings.google_cloud_location,
         vertex_gateway=settings.vertex_base_url,
+        guard_log_days=settings.guard_log_days,
     )
 
 

@@ -101,6 +101,8 @@ class StreamComplete(StreamEvent, frozen=True, kw_only=True):
     grounded: bool | None = None
     state: str = MessageState.ANSWERED.value
     chunks: int | msgspec.UnsetType = msgspec.UNSET
+    merged_into: str | msgspec.UnsetType = msgspec.UNSET
+    """Of a message in the state `merged_into`, which has no text of its own: the message on whose stream its answer comes."""
 
 
 class StreamError(StreamEvent, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ DocumentId = NewType("DocumentId", str)
 ChunkId = NewType("ChunkId", str)
 CrawlId = NewType("CrawlId", str)
 DeadLetterId = NewType("DeadLetterId", str)
+ImportId = NewType("ImportId", str)
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 

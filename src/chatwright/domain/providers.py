@@ -1,7 +1,7 @@
 """What goes to a language model and what comes back, in no provider's dialect."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -48,6 +48,7 @@ class Source:
     """A passage that the answer may quote. `n` is the citation number shown to the visitor, counted from 1.
 
     `score` is a relevance in 0..1. `quote` is shown to the visitor, `text` is the whole passage for the prompt.
+    `suspicious`: the guard found that it speaks to a model; never shown.
     """
 
     n: int
@@ -57,6 +58,13 @@ class Source:
     score: float
     quote: str
     text: str = ""
+    suspicious: bool = False
+
+    def shown(self) -> dict[str, Any]:
+        """Its fields for whoever reads the answer."""
+        fields = asdict(self)
+        del fields["suspicious"]
+        return fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from chatwright.entrypoints.wire import (
 from chatwright.features import credentials, tenancy
 from chatwright.features.tenancy import NewChatbot
 from chatwright.pipeline import manage
+from chatwright.pipeline.prompt_checking import warnings_of
 
 _create = msgspec.json.Decoder(ChatbotCreate)
 _patch = msgspec.json.Decoder(ChatbotPatch)
@@ -44,7 +45,7 @@ async def create(call: Call) -> Reply:
 
     async def work() -> Reply:
         chatbot = await manage.create_chatbot(call.app, tenant.scope, new, actor=tenant.actor)
-        return json_reply(chatbot_reply(chatbot), status=201)
+        return json_reply(_with_warnings(call, chatbot), status=201)
 
     return await once(call, tenant.scope, raw, work)
 
@@ -64,14 +65,14 @@ async def get(call: Call) -> Reply:
         chatbot = await tenancy.get_chatbot(db, scope, call.params["chatbot"])
     if chatbot is None:
         raise NotFound("no such chatbot")
-    return json_reply(chatbot_reply(chatbot))
+    return json_reply(_with_warnings(call, chatbot))
 
 
 async def patch(call: Call) -> Reply:
     tenant = tenant_of(call)
     changes = _values(await call.json(_patch))
     chatbot = await manage.patch_chatbot(call.app, tenant.scope, call.params["chatbot"], changes, actor=tenant.actor)
-    return json_reply(chatbot_reply(chatbot))
+    return json_reply(_with_warnings(call, chatbot))
 
 
 async def delete(call: Call) -> Reply:
@@ -126,6 +127,11 @@ def chatbot_reply(chatbot: Chatbot) -> ChatbotReply:
     return msgspec.convert(asdict(chatbot), ChatbotReply)
 
 
+def _with_warnings(call: Call, chatbot: Chatbot) -> ChatbotReply:
+    warnings = [asdict(warning) for warning in warnings_of(call.app, chatbot)]
+    return msgspec.structs.replace(chatbot_reply(chatbot), warnings=warnings)
+
+
 def _values(body: ChatbotCreate | ChatbotPatch) -> dict[str, Any]:
     """The given fields as the rooms take them: tuples for lists, links for bodies."""
     values: dict[str, Any] = {}
@@ -147,7 +153,7 @@ def _link(body: ProviderLinkBody) -> ProviderLink:
 # The three must agree on names; a field forgotten in one of them fails here, at import.
 assert {field.name for field in fields(NewChatbot)} - {"widget_id"} == set(ChatbotCreate.__struct_fields__)
 assert set(ChatbotPatch.__struct_fields__) == set(ChatbotCreate.__struct_fields__)
-assert {field.name for field in fields(Chatbot)} == set(ChatbotReply.__struct_fields__)
+assert {field.name for field in fields(Chatbot)} | {"warnings"} == set(ChatbotReply.__struct_fields__)
 
 _ID = "/api/v1/chatbots/{chatbot}"
 ENDPOINTS = (

@@ -10,23 +10,22 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from chatwright.adapters.postgres import Connection
-from chatwright.domain.errors import BadRequest, PayloadTooLarge, Unprocessable
+from chatwright.domain.errors import BadRequest, Unprocessable
 from chatwright.domain.money import format_usd
 from chatwright.domain.scope import Scope
-from chatwright.entrypoints.auth import staff_of
+from chatwright.entrypoints.auth import staff_of, tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.csv_rows import CSV_TYPE, to_csv
 from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.wire import AnalyzeReply, AnalyzeRequest, Page, UsageReply
 from chatwright.features import budgets, tenancy
 from chatwright.features.budgets import GROUPS, GroupBy, text_of
-from chatwright.pipeline import submit
+from chatwright.pipeline import analysing
 from chatwright.pipeline.services import Services
 
 _analyze = msgspec.json.Decoder(AnalyzeRequest)
 _ROWS_AT_MOST = 50_000
 _ROWS_A_PIECE = 500
-_ANALYZE_AT_MOST_CHARS = 256_000
 _FIRST_MONTH_END = datetime(1, 1, 31, tzinfo=UTC)  # thirty days before it is the first moment that there is
 
 
@@ -175,10 +174,11 @@ async def audit(call: Call) -> Reply:
 
 
 async def analyze(call: Call) -> Reply:
+    scope = tenant_of(call).scope
     body = await call.json(_analyze)
-    if sum(map(len, body.texts)) > _ANALYZE_AT_MOST_CHARS:
-        raise PayloadTooLarge(f"the texts together have more than {_ANALYZE_AT_MOST_CHARS:,} characters", param="texts")
-    return json_reply(AnalyzeReply(await submit.analyze(call.app, body.texts)))
+    analysing.check_length(body.texts, param="texts")
+    chatbot = None if body.chatbot is None else await call.app.chatbots.get(scope, body.chatbot)
+    return json_reply(AnalyzeReply(await analysing.analyze(call.app, scope, body.texts, chatbot)))
 
 
 def _moment(call: Call, name: str, zone: ZoneInfo, *, is_end: bool) -> datetime | None:

@@ -153,9 +153,10 @@ def _finished(call: Call, accepted: Accepted, outcome: Outcome, *, headers: tupl
         accepted.message_id,
         accepted.conversation_id,
         accepted.stream_id,
-        outcome.state.value,
+        (outcome.state if outcome.merged_into is None else MessageState.MERGED_INTO).value,
         reading_body(outcome.reading),
         answer_body(outcome.answer),
+        outcome.merged_into,
     )
     cost = () if outcome.answer.cost_nano is None else ((b"x-chatwright-cost", str(outcome.answer.cost_nano).encode()),)
     return json_reply(reply, headers=(*headers, (b"x-chatwright-cache", outcome.answer.cached.encode()), *cost))
@@ -269,7 +270,7 @@ def answer_body(answer: Answer) -> AnswerBody:
     return AnswerBody(
         id=answer.id,
         text=answer.text,
-        sources=[asdict(source) for source in answer.sources],
+        sources=[source.shown() for source in answer.sources],
         animation=answer.animation,
         suggested_actions=list(answer.suggested_actions),
         confidence=answer.confidence,

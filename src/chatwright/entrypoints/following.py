@@ -2,7 +2,6 @@
 where it does not. Used by the socket and by the event stream."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 import msgspec
@@ -58,8 +57,9 @@ def _replace(terminal: Terminal) -> MessageReplace:
         text="" if answer is None else answer.text,
         state=terminal.state.value,
         final=terminal.state is not MessageState.ACCEPTED,
+        merged_into=terminal.merged_into,
         answer_id=None if answer is None else answer.id,
-        sources=[] if answer is None else [asdict(source) for source in answer.sources],
+        sources=[] if answer is None else [source.shown() for source in answer.sources],
         animation=None if answer is None else answer.animation,
         suggested_actions=[] if answer is None else list(answer.suggested_actions),
         partial=answer is not None and answer.partial,

@@ -9,7 +9,6 @@ from array import array
 from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +29,7 @@ from chatwright.entrypoints.streaming import watched
 from chatwright.entrypoints.wire import ErrorReply
 from chatwright.features import tenancy
 from chatwright.pipeline import embedding, inline
+from chatwright.pipeline.guarding import under_tenant
 from chatwright.pipeline.inline import InlineAnswer, InlineRequest, InlineStream
 
 _completion = msgspec.json.Decoder(wire.ChatCompletionRequest)
@@ -61,7 +61,7 @@ async def chat(call: Call) -> Reply | None:
     if body.n is not None and body.n != 1:
         raise BadRequest("only n=1 is supported", param="n")
     tenant = tenant_of(call)
-    chatbot = await call.app.chatbots.get(tenant.scope, body.model)
+    chatbot = await under_tenant(call.app, await call.app.chatbots.get(tenant.scope, body.model))
     request = InlineRequest(
         chatbot=chatbot,
         key=tenant.limited,
@@ -305,7 +305,7 @@ def _details(answer: InlineAnswer) -> wire.Details:
         answer.cached,
         answer.cost_nano,
         answer.attempts,
-        [asdict(source) for source in answer.sources],
+        [source.shown() for source in answer.sources],
     )
 
 

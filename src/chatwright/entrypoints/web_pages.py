@@ -14,7 +14,7 @@ from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import NotFound
 from chatwright.entrypoints.call import Call, Header, Reply, WebSettings, json_reply
 from chatwright.entrypoints.endpoint import Access, Endpoint
-from chatwright.features import tenancy
+from chatwright.features import prompting, tenancy
 
 _POLICY = (
     b"default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -105,12 +105,12 @@ class Pages:
         shown = {
             "slug": chatbot.slug,
             "name": chatbot.name,
-            "greeting": chatbot.greeting,
+            "greeting": prompting.greeting(chatbot.greeting, chatbot.persona, call.header(b"accept-language") or ""),
             "suggested_questions": chatbot.suggested_questions,
             "languages": chatbot.languages,
         }
         body = {"widget_id": chatbot.widget_id, "chatbot": shown}
-        return json_reply(body, headers=((b"cache-control", b"no-cache"),))
+        return json_reply(body, headers=((b"cache-control", b"no-cache"), (b"vary", b"accept-language")))
 
     async def _demo_chatbot(self, call: Call) -> Chatbot:
         """The chatbot of a demo page, by slug or widget id. Raises NotFound."""

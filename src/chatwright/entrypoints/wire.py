@@ -200,6 +200,8 @@ class ChatbotPatch(Request, frozen=True):
 
 
 class ChatbotReply(msgspec.Struct, frozen=True):
+    """`warnings`: what is wrong with its instructions, each with `code`, `field` and `message`; empty in lists."""
+
     id: str
     tenant_id: str
     slug: str
@@ -235,6 +237,7 @@ class ChatbotReply(msgspec.Struct, frozen=True):
     plan: str
     created_at: str
     updated_at: str
+    warnings: list[JsonObject] = msgspec.field(default_factory=list[JsonObject])
 
 
 class ChatbotPage(msgspec.Struct, frozen=True):
@@ -309,12 +312,15 @@ class AnswerBody(msgspec.Struct, frozen=True):
 
 
 class FinishedReply(msgspec.Struct, frozen=True):
+    """`merged_into`: the later message that this one was answered together with; its answer is this one's."""
+
     message_id: str
     conversation_id: str
     stream_id: str
     state: str
     reading: JsonObject | None
     answer: AnswerBody | None
+    merged_into: str | None = None
 
 
 class CancelReply(msgspec.Struct, frozen=True):
@@ -362,7 +368,10 @@ class DeadLetterReplayed(msgspec.Struct, frozen=True):
 
 
 class AnalyzeRequest(Request, frozen=True):
+    """With a `chatbot` (slug or id) the texts are also sorted by its own intents."""
+
     texts: Annotated[list[Annotated[str, Meta(max_length=32_000)]], Meta(min_length=1, max_length=256)]
+    chatbot: Annotated[str, Meta(max_length=200)] | None = None
 
 
 class AnalyzeReply(msgspec.Struct, frozen=True):

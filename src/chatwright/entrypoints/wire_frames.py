@@ -96,6 +96,7 @@ class MessageReplace(msgspec.Struct, frozen=True, kw_only=True, tag="message_rep
     text: str
     state: str
     final: bool
+    merged_into: str | None = None
     answer_id: str | None = None
     sources: list[dict[str, Any]] = []
     animation: str | None = None

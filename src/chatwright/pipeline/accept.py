@@ -30,9 +30,11 @@ from chatwright.domain.ids import ConversationId, JobId, MessageId, is_id, new_i
 from chatwright.domain.jobs import JobType
 from chatwright.domain.messages import Accepted, Draft, MessageState
 from chatwright.domain.scope import Scope
-from chatwright.features import analysis, conversations, jobs
+from chatwright.features import conversations, jobs
+from chatwright.pipeline.bursts import supersede
 from chatwright.pipeline.ending import Ending, tell_ending, words_for_visitors
 from chatwright.pipeline.enqueue import enqueue, enqueue_row
+from chatwright.pipeline.guarding import inspect_message
 from chatwright.pipeline.limits import admit_message, release
 from chatwright.pipeline.services import Services
 
@@ -53,13 +55,13 @@ async def start_conversation(
 async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
     """Commit one visitor message with its job, then tell and queue it.
 
-    Raises BadRequest or PayloadTooLarge for a text that cannot be taken, NotFound for a conversation that is not the
+    Raises BadRequest or PayloadTooLarge for a text that cannot be taken, ContentBlocked for one that its chatbot refuses,
+    NotFound for a conversation that is not the
     caller's, Conflict when the same `client_message_id` came with another text, RateLimited and BudgetExceeded with
     nothing stored (a message that was accepted before gets its receipt instead), Unavailable when PostgreSQL is away.
     """
     text = inspect(draft.text, max_chars=app.settings.max_text_chars)
-    # Signals only: nothing has measured how often the rules are right, so they refuse nobody yet.
-    app.metrics.guard_verdicts.labels("flagged" if analysis.injection_signals(text) else "clean").inc()
+    text = await inspect_message(app, scope, draft, text)
     if draft.conversation_id is None and draft.chatbot_id is None:
         raise BadRequest("name a conversation or a chatbot", param="conversation_id")
     accepted = Accepted(
@@ -98,6 +100,8 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
     seq, _ = await asyncio.gather(
         _tell(app, scope, draft, accepted, stored.next_base_seq), _queue(app, scope, draft, accepted, stored, queue)
     )
+    if stored.taken_over:
+        await supersede(app, scope, stored.taken_over)
     return Accepted(
         message_id=accepted.message_id,
         conversation_id=accepted.conversation_id,

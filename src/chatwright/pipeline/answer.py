@@ -6,12 +6,11 @@ row; its own provider call is still closed in the books.
 
 import asyncio
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 import structlog
 
+from chatwright.adapters.models.encoded import Encoded
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import (
     Cancelled,
@@ -23,9 +22,10 @@ from chatwright.domain.errors import (
 from chatwright.domain.events import StreamReset, StreamStart
 from chatwright.domain.jobs import Job
 from chatwright.domain.messages import MessageState, is_grounded
-from chatwright.domain.providers import Prompt, Source
-from chatwright.features import analysis, animation, conversations, prompting
+from chatwright.features import animation, conversations
+from chatwright.features.analysis.by_model import by_of
 from chatwright.features.cache import CachedAnswer
+from chatwright.features.guard.policy import GuardPolicy
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.apology import with_apology
 from chatwright.pipeline.attempt import Attempt, answer_of, keep_answer, measure_first_text, measure_hit
@@ -39,34 +39,29 @@ from chatwright.pipeline.caching import (
     note_no_hit,
     pieces,
     plan_cache,
+    stands_alone,
 )
 from chatwright.pipeline.ending import Ending, end_message, uncut
+from chatwright.pipeline.filtering import output_filter, replace_if_stopped
+from chatwright.pipeline.framing import frame, judge
 from chatwright.pipeline.grounding import abstains, window
+from chatwright.pipeline.guarding import (
+    note_answer,
+    policy_of,
+    refusal,
+    under_tenant,
+)
 from chatwright.pipeline.knowledge import find_sources
-from chatwright.pipeline.limits import room_tokens
 from chatwright.pipeline.meaning import ask_by_meaning
 from chatwright.pipeline.memory import Memory, after, remember
+from chatwright.pipeline.reading import TurnReading, encode, start_reading
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.stream import relay
+from chatwright.pipeline.suggesting import Suggested, suggest, suggest_again
 from chatwright.pipeline.targets import hedges, spare_for, targets_for
 from chatwright.pipeline.turns import open_sink, was_cancelled
 
 _log = structlog.get_logger(__name__)
-
-
-class _Talk:
-    """Gives each streamed piece the animation of its sentence: the talking ones in turn."""
-
-    def __init__(self) -> None:
-        self.animation_set: Mapping[str, Any] = {}
-        self._sentence = 0
-
-    def animate(self, text: str) -> str:
-        name = animation.while_streaming(self._sentence, self.animation_set)
-        self._sentence += sum(text.count(mark) for mark in (". ", "! ", "? ", "\n"))
-        if text.endswith((".", "!", "?")):
-            self._sentence += 1
-        return name
 
 
 async def answer(app: Services, job: Job, turn: conversations.LoadedTurn | None = None) -> None:
@@ -75,21 +70,22 @@ async def answer(app: Services, job: Job, turn: conversations.LoadedTurn | None 
     Raises LostLock having changed nothing; ProviderError or Unavailable with the message still open (nothing visible
     was said: the caller decides on another attempt); CancelledError when the worker itself is stopped.
     """
-    talk = _Talk()
-    attempt = Attempt(job=job, sink=open_sink(app, job, animate=talk.animate), began=time.time())
+    cues = animation.Cues()
+    sink = open_sink(app, job, animate=lambda text: cues.animate(text, time.monotonic()))
+    attempt = Attempt(job=job, sink=sink, cues=cues, began=time.time())
     try:
-        await _answer_and_end(app, attempt, talk, turn)
+        await _answer_and_end(app, attempt, turn)
     finally:
         if attempt.flight is not None:
             attempt.flight.fail()  # unless it landed: then nobody waits any more
+        if attempt.reader is not None:
+            await attempt.reader.drop()
 
 
-async def _answer_and_end(
-    app: Services, attempt: Attempt, talk: "_Talk", turn: conversations.LoadedTurn | None
-) -> None:
+async def _answer_and_end(app: Services, attempt: Attempt, turn: conversations.LoadedTurn | None) -> None:
     try:
         async with asyncio.timeout(_time_left_s(app, attempt.job)):
-            ending = await _answer(app, attempt, talk, turn)
+            ending = await _answer(app, attempt, turn)
     except TimeoutError:
         error = DeadlineExceeded("the answer took longer than it may; its text so far was kept")
         ending = Ending(state=MessageState.FAILED, error=error, dead_letter=True, retriable=True)
@@ -103,16 +99,15 @@ async def _answer_and_end(
         await after(app, attempt.job, attempt.turn, attempt.chatbot)
 
 
-async def _answer(app: Services, attempt: Attempt, talk: "_Talk", loaded: conversations.LoadedTurn | None) -> Ending:
+async def _answer(app: Services, attempt: Attempt, loaded: conversations.LoadedTurn | None) -> Ending:
     job = attempt.job
     turn = loaded or await _load_turn(app, job)
     if turn.cancel_asked:  # of an attempt that did not live to end it
         error = Cancelled("the answer was cancelled before it began")
         return Ending(state=MessageState.CANCELLED, error=error)
-    chatbot = await _load_chatbot(app, job)
+    chatbot = await under_tenant(app, await _load_chatbot(app, job))
     attempt.turn, attempt.chatbot = turn, chatbot
-    talk.animation_set = chatbot.animation_set
-    attempt.reading = analysis.read(turn.text)
+    attempt.cues.use(chatbot.animation_set)
 
     memory = await remember(app, chatbot, turn)
     attempt.plan = _plan(app, chatbot, job, turn, memory)
@@ -124,15 +119,25 @@ async def _answer(app: Services, attempt: Attempt, talk: "_Talk", loaded: conver
         if isinstance(failed, BaseException):
             raise failed
     if isinstance(found, CachedAnswer):
-        return await _give_again(attempt, found, "exact")
+        return await _give_again(app, attempt, found, "exact")
     attempt.plan = guarded(attempt.plan, attempt.flight)
-    attempt.meaning = await ask_by_meaning(app, attempt.plan)
+    # One pass of the local model serves the guard, the caches, the reading and the search.
+    encoded = await encode(app, [turn.text]) if _is_looked_at(chatbot, attempt.plan) else None
+    vector = None if encoded is None else encoded.vectors[0]
+    verdict = await judge(app, job, chatbot, turn, encoded)
+    if verdict.action in ("advise", "block"):
+        attempt.plan = _unkept(attempt)
+    attempt.meaning = await ask_by_meaning(app, attempt.plan, vector)
+    is_over = verdict.action == "block" or attempt.meaning.served is not None
+    attempt.reader = await _start_reading(app, attempt, chatbot, turn, encoded, local_only=is_over)
+    if verdict.action == "block":
+        return Ending(state=MessageState.REFUSED, error=refusal(await policy_of(app, chatbot)))
     if attempt.meaning.served is not None:
         if attempt.flight is not None:
             attempt.flight.part()
-        return await _give_again(attempt, attempt.meaning.served, "semantic")
-    attempt.sources = await find_sources(app, chatbot, turn.text, memory.history, vector=attempt.meaning.vector)
-    prompt = _build_prompt(app, chatbot, turn, memory, attempt.sources)
+        return await _give_again(app, attempt, attempt.meaning.served, "semantic")
+    attempt.sources = await find_sources(app, chatbot, turn.text, memory.history, vector=vector)
+    prompt = await frame(app, job, chatbot, turn, memory, attempt.sources, verdict)
     prompt_tokens = await app.tokens.prompt(prompt)
     attempt.sources = tuple(prompt.sources)  # those that found room
     knows_nothing = abstains(chatbot, turn.text, prompt.sources)
@@ -161,17 +166,41 @@ async def _answer(app: Services, attempt: Attempt, talk: "_Talk", loaded: conver
         patience_s=app.settings.provider_patience_s,
         spare=spare_for(app, chatbot, attempt.books, prompt_tokens=prompt_tokens),
     )
+    held = window(chatbot, prompt.sources, output_filter(chatbot, prompt, replaces=True))
     relayed = await relay(
         attempt.run.deltas(),
         attempt.sink,
         coalesce_s=app.settings.coalesce_s,
-        hold_back=window(chatbot, prompt.sources),
+        hold_back=held,
         progress=attempt.progress,
     )
+    if held is not None and held.hits:
+        note_answer(
+            app,
+            job.scope,
+            attempt.progress.text,
+            held.hits,
+            conversation_id=job.conversation_id,
+            message_id=job.message_id,
+        )
+        if held.replacement is not None:
+            attempt.sources = ()  # the sentence that stands there now comes from none
+            await replace_if_stopped(held, attempt.sink, attempt.progress)
     measure_first_text(app, attempt)
     measure_route(app, attempt.run)
     attempt.cached = note_no_hit(app, attempt.plan)
     if relayed.error is None:
+        if held is None or not held.stopped:
+            attempt.suggested = await suggest(
+                app,
+                chatbot,
+                question=turn.text,
+                history=memory.history,
+                sources=attempt.sources,
+                text=attempt.progress.text,
+                reading=attempt.reader and attempt.reader.local,
+                abstained=knows_nothing,
+            )
         return Ending(state=MessageState.ANSWERED)
     if attempt.progress.text:
         # Visible text was sent: it stays as a partial answer, and no second model is spliced on.
@@ -182,6 +211,10 @@ async def _answer(app: Services, attempt: Attempt, talk: "_Talk", loaded: conver
 
 async def _end(app: Services, attempt: Attempt, ending: Ending) -> None:
     """Complete the ending with what the attempt has, store and tell it."""
+    if attempt.reader is not None:
+        # Whoever stopped the answer does not wait for what a model makes of the question.
+        stopped = ending.state is MessageState.CANCELLED
+        attempt.reading = attempt.reader.latest if stopped else await attempt.reader.settled()
     answer = answer_of(attempt, partial=ending.state is not MessageState.ANSWERED)
     ending = Ending(
         state=ending.state,
@@ -258,9 +291,26 @@ async def _ask_cache(app: Services, attempt: Attempt) -> CachedAnswer | None:
     return None
 
 
-async def _give_again(attempt: Attempt, entry: CachedAnswer, result: CacheResult) -> Ending:
+async def _give_again(app: Services, attempt: Attempt, entry: CachedAnswer, result: CacheResult) -> Ending:
     """Stream a kept answer as if it were new, in one round trip."""
+    turn, chatbot = attempt.turn, attempt.chatbot
+    assert turn is not None
+    assert chatbot is not None
     attempt.again, attempt.cached = entry, result
+    if attempt.reader is None and entry.reading is not None:
+        attempt.reader = TurnReading(entry.reading, None)
+    elif attempt.reader is None:
+        attempt.reader = await _start_reading(app, attempt, chatbot, turn, None, local_only=True)
+    attempt.suggested = Suggested(
+        actions=suggest_again(
+            chatbot,
+            question=turn.text,
+            history=turn.history,
+            text=entry.text,
+            reading=attempt.reader and attempt.reader.local,
+            kept=entry.suggestions,
+        )
+    )
     parts = pieces(entry.text)
     attempt.progress.parts.extend(parts)
     await attempt.sink.chunks(parts)
@@ -270,9 +320,38 @@ async def _give_again(attempt: Attempt, entry: CachedAnswer, result: CacheResult
 
 async def _start_stream(attempt: Attempt, chatbot: Chatbot) -> None:
     """Raise the attempt's fence in the event log. A Valkey that is away stops nothing: followers are told later."""
-    start = StreamStart(chatbot_id=chatbot.id, animation=animation.while_streaming(0, chatbot.animation_set))
+    start = StreamStart(chatbot_id=chatbot.id, animation=attempt.cues.begin())
     with suppress(Unavailable):
         await (attempt.sink.send(start) if attempt.job.attempt == 1 else attempt.sink.send(StreamReset(), start))
+
+
+def _is_looked_at(chatbot: Chatbot, plan: CachePlan | None) -> bool:
+    """Whether anybody before the search wants the question's encoding."""
+    guards = GuardPolicy.of(chatbot.guard_policy).input != "off"
+    return guards or by_of(chatbot.reading_policy) != "off" or (plan is not None and stands_alone(plan))
+
+
+async def _start_reading(
+    app: Services,
+    attempt: Attempt,
+    chatbot: Chatbot,
+    turn: conversations.LoadedTurn,
+    encoded: Encoded | None,
+    *,
+    local_only: bool,
+) -> TurnReading | None:
+    if by_of(chatbot.reading_policy) == "off":
+        return None
+    return await start_reading(
+        app,
+        chatbot,
+        turn.text,
+        encoded,
+        conversation_id=attempt.job.conversation_id,
+        visitor_id=turn.visitor_id,
+        import_id=import_of(attempt.job),
+        local_only=local_only,
+    )
 
 
 async def _load_chatbot(app: Services, job: Job) -> Chatbot:
@@ -290,27 +369,10 @@ async def _load_turn(app: Services, job: Job) -> conversations.LoadedTurn:
     return turn
 
 
-def _build_prompt(
-    app: Services, chatbot: Chatbot, turn: conversations.LoadedTurn, memory: Memory, sources: tuple[Source, ...]
-) -> Prompt:
-    return prompting.build(
-        question=turn.text,
-        history=memory.history,
-        sources=sources,
-        name=chatbot.name,
-        system_prompt=chatbot.system_prompt,
-        personality=chatbot.personality,
-        policy=chatbot.policy,
-        temperature=chatbot.temperature,
-        max_tokens=chatbot.max_tokens,
-        room_tokens=room_tokens(app, chatbot),
-        no_answer_text=chatbot.no_answer_text,
-        history_whole=memory.history_whole,
-        summary=memory.summary,
-        metadata=memory.metadata,
-        cache_key=chatbot.id,
-        count=app.tokens.count,
-    )
+def _unkept(attempt: Attempt) -> None:
+    """The caches have no part in a turn that looks like an attack: what it is told is for nobody else."""
+    if attempt.flight is not None:
+        attempt.flight.part()
 
 
 def _time_left_s(app: Services, job: Job) -> float:

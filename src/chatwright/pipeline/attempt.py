@@ -14,17 +14,20 @@ from chatwright.domain.jobs import Job
 from chatwright.domain.messages import Answer
 from chatwright.domain.providers import Source
 from chatwright.domain.reading import Reading
-from chatwright.features import animation
+from chatwright.features.animation import Cues
 from chatwright.features.cache import CachedAnswer, Flight
 from chatwright.features.conversations import LoadedTurn
 from chatwright.features.routing import ProviderRun
+from chatwright.pipeline.animating import react
 from chatwright.pipeline.books import CallBooks, provider_label
 from chatwright.pipeline.caching import CachePlan, CacheResult, Made, keep, note_hit
 from chatwright.pipeline.ending import storable
 from chatwright.pipeline.grounding import measure, shown
 from chatwright.pipeline.meaning import NOT_ASKED, Meaning, teach
+from chatwright.pipeline.reading import TurnReading
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.stream import ConversationSink, Progress
+from chatwright.pipeline.suggesting import NOTHING, Suggested
 from chatwright.pipeline.targets import EXTRACTIVE
 
 _log = structlog.get_logger(__name__)
@@ -36,11 +39,14 @@ class Attempt:
 
     job: Job
     sink: ConversationSink
+    cues: Cues
     began: float
     progress: Progress = field(default_factory=Progress)
     turn: LoadedTurn | None = None
     chatbot: Chatbot | None = None
     reading: Reading | None = None
+    """As settled at its end."""
+    reader: TurnReading | None = None
     sources: tuple[Source, ...] = ()
     run: ProviderRun | None = None
     books: CallBooks | None = None
@@ -50,6 +56,7 @@ class Attempt:
     meaning: Meaning = NOT_ASKED
     again: CachedAnswer | None = None
     """The answer that a cache gave."""
+    suggested: Suggested = NOTHING
 
 
 def answer_of(attempt: Attempt, *, partial: bool) -> Answer | None:
@@ -71,6 +78,7 @@ def answer_of(attempt: Attempt, *, partial: bool) -> Answer | None:
         model=storable(progress.model or run.route.model),
         sources=_cited(attempt, progress.text, run.route.provider),
         animation=_animation(attempt),
+        suggested_actions=attempt.suggested.actions,
         confidence=confidence,
         grounding=support,
         usage=attempt.books.usage,
@@ -83,14 +91,9 @@ def answer_of(attempt: Attempt, *, partial: bool) -> Answer | None:
 
 
 def _animation(attempt: Attempt) -> str:
-    reading = attempt.reading
     assert attempt.job.message_id is not None
-    return animation.choose(
-        attempt.job.message_id,
-        intent=reading.intent if reading else None,
-        sentiment=reading.sentiment if reading else None,
-        animation_set=attempt.chatbot.animation_set if attempt.chatbot else None,
-    )
+    previous = attempt.turn.last_animation if attempt.turn else None
+    return react(attempt.job.message_id, attempt.reading, attempt.chatbot, previous=previous)
 
 
 def _cited(attempt: Attempt, text: str, provider: str) -> tuple[Source, ...]:
@@ -115,6 +118,7 @@ def _answer_again(attempt: Attempt, entry: CachedAnswer, *, partial: bool) -> An
         model=entry.model,
         sources=entry.sources,
         animation=_animation(attempt),
+        suggested_actions=attempt.suggested.actions,
         confidence=entry.confidence,
         grounding=entry.grounding,
         cost_nano=0,
@@ -174,6 +178,8 @@ async def keep_answer(app: Services, plan: CachePlan, attempt: Attempt, answer: 
             grounding=answer.grounding,
             degraded=run.fallbacks > 0 or books.cheap,
             abstained=answer.provider == EXTRACTIVE and not answer.sources,
+            reading=attempt.reading,
+            suggestions=attempt.suggested.kept,
         ),
     )
     await teach(app, plan, attempt.meaning, entry)

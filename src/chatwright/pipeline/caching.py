@@ -18,6 +18,7 @@ from chatwright.domain.ids import CallId, ConversationId, MessageId, new_id
 from chatwright.domain.language import detect_language
 from chatwright.domain.messages import MessageState
 from chatwright.domain.providers import Finish, Source, Turn, Usage
+from chatwright.domain.reading import Reading
 from chatwright.features.budgets import CacheHit
 from chatwright.features.cache import (
     MODES,
@@ -35,6 +36,7 @@ from chatwright.features.cache import (
     standalone,
     time_bound,
 )
+from chatwright.features.prompting import Persona
 from chatwright.pipeline.services import PipelineSettings, Services
 
 Surface = Literal["chat", "v1"]
@@ -132,6 +134,8 @@ class Made:
     grounding: float | None = None
     degraded: bool = False
     abstained: bool = False
+    reading: Reading | None = None
+    suggestions: Sequence[dict[str, str]] = ()
     state: MessageState = MessageState.ANSWERED
 
 
@@ -327,6 +331,8 @@ def _entry(plan: CachePlan, made: Made) -> CachedAnswer | None:
         revision=plan.scope.revision,
         knowledge_version=plan.scope.knowledge_version,
         created_at=time.time(),
+        reading=made.reading,
+        suggestions=tuple(made.suggestions),
     )
 
 
@@ -334,7 +340,9 @@ def _tells_private(chatbot: Chatbot, made: Made) -> bool:
     """Whether the answer holds personal data that does not stand in what every visitor is told: a shop's own address in
     its sources or its prompt is no secret."""
     texts = (source.text or source.quote for source in made.given)
-    return personal(made.text, known="\n".join((chatbot.system_prompt, chatbot.personality, chatbot.greeting, *texts)))
+    greetings = Persona.of(chatbot.persona).greetings.values()
+    told = (chatbot.system_prompt, chatbot.personality, chatbot.greeting, *greetings, *texts)
+    return personal(made.text, known="\n".join(told))
 
 
 def _chain(app: Services, chatbot: Chatbot) -> tuple[str, ...]:

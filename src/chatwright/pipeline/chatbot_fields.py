@@ -6,10 +6,20 @@ Called by `manage.py`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from chatwright.features.analysis.by_model import check_reading_policy
+from chatwright.features.animation import check_animation_set
 from chatwright.features.cache import check_policy
+from chatwright.features.guard.policy import check_policy as check_guard_policy
+from chatwright.features.prompting import check_persona
+from chatwright.features.suggestions import check_suggestion_policy
 
 CHECKS: Mapping[str, Callable[[Any], object]] = {
     "cache_policy": check_policy,
+    "guard_policy": check_guard_policy,
+    "animation_set": check_animation_set,
+    "persona": check_persona,
+    "reading_policy": check_reading_policy,
+    "suggestion_policy": check_suggestion_policy,
 }
 
 

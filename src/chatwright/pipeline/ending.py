@@ -23,7 +23,7 @@ from chatwright.domain.errors import (
     Unavailable,
 )
 from chatwright.domain.events import StreamComplete, StreamError, complete_event, encode
-from chatwright.domain.ids import JobId
+from chatwright.domain.ids import JobId, MessageId
 from chatwright.domain.jobs import Job
 from chatwright.domain.messages import Answer, MessageState
 from chatwright.domain.reading import Reading
@@ -52,6 +52,7 @@ class Ending:
     error: ChatwrightError | None = None
     dead_letter: bool = False
     retriable: bool = False
+    merged_into: MessageId | None = None
 
 
 async def end_message(app: Services, job: Job, ending: Ending, *, last_seq: int) -> None:
@@ -152,7 +153,13 @@ def ending_of(terminal: conversations.Terminal) -> Ending:
     if terminal.error_code is not None:
         error = StoredError(terminal.error_code, terminal.error_message or "")
     reading = Reading(**terminal.reading) if terminal.reading else None
-    return Ending(state=terminal.state, answer=terminal.answer, reading=reading, error=error)
+    return Ending(
+        state=terminal.state,
+        answer=terminal.answer,
+        reading=reading,
+        error=error,
+        merged_into=terminal.merged_into,
+    )
 
 
 class StoredError(ChatwrightError):
@@ -243,6 +250,8 @@ async def _store(app: Services, job: Job, ending: Ending, last_seq: int) -> dict
 def _terminal_event(ending: Ending) -> StreamComplete | StreamError:
     if ending.state is MessageState.ANSWERED and ending.answer is not None:
         return complete_event(ending.answer, ending.reading)
+    if ending.state is MessageState.MERGED_INTO and ending.merged_into is not None:
+        return StreamComplete(state=ending.state.value, merged_into=ending.merged_into, text="", cached="bypass")
     error = ending.error
     return StreamError(
         code=error_code(error) if error else ending.state.value,

@@ -12,12 +12,11 @@ from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.providers import Source
 from chatwright.domain.reading import Intent
 from chatwright.features import analysis, grounding
-from chatwright.pipeline.stream import HoldBack, PassThrough
+from chatwright.features.guard.output import Hit, OutputFilter, term_mask
+from chatwright.features.guard.policy import GuardPolicy
+from chatwright.features.prompting import Persona
+from chatwright.pipeline.hold_back import PassThrough
 from chatwright.pipeline.targets import EXTRACTIVE
-
-LINK_HOSTS = "link_hosts"
-"""In a chatbot's `guard_policy`: further hosts that its answers may link to ("pay.example.com", "*.example.com", "*")."""
-
 
 _TALK: frozenset[Intent] = frozenset(
     ("greeting", "farewell", "thanks", "confirmation", "negation", "small_talk", "handoff", "complaint")
@@ -43,49 +42,83 @@ def abstains(chatbot: Chatbot, question: str, sources: Sequence[Source]) -> bool
     return intent not in _TALK and length_of(question) > _WORDS_OF_TALK
 
 
-class _Windows:
-    """Two windows as one: whole characters first, then what they spell."""
+class Window:
+    """The windows of one answer as one: whole characters first, then what they spell, then what of it may be said.
 
-    def __init__(self, outgoing: grounding.Outgoing) -> None:
+    A `pipeline.hold_back.HoldBack`; `stopped` and `hits` are its filter's.
+    """
+
+    def __init__(self, outgoing: grounding.Outgoing | None, filtered: OutputFilter | None) -> None:
         self._characters = PassThrough()
         self._outgoing = outgoing
+        self._filter = filtered
+
+    @property
+    def stopped(self) -> bool:
+        return self._filter is not None and self._filter.stopped
+
+    @property
+    def hits(self) -> tuple[Hit, ...]:
+        return () if self._filter is None else self._filter.hits
+
+    @property
+    def replacement(self) -> str | None:
+        """What takes the place of the whole answer, None where what went out stays."""
+        found = self._filter
+        return found.ending if found is not None and found.stopped and found.replaces else None
 
     def feed(self, text: str) -> str:
-        return self._outgoing.feed(self._characters.feed(text))
+        text = self._characters.feed(text)
+        if self._outgoing is not None:
+            text = self._outgoing.feed(text)
+        return text if self._filter is None else self._filter.feed(text)
 
     def finish(self) -> str:
-        return self._outgoing.feed(self._characters.finish()) + self._outgoing.finish()
+        rest = self._characters.finish()
+        if self._outgoing is not None:
+            rest = self._outgoing.feed(rest) + self._outgoing.finish()
+        return rest if self._filter is None else self._filter.feed(rest) + self._filter.finish()
 
 
-def window(chatbot: Chatbot, sources: Sequence[Source]) -> HoldBack | None:
-    """The hold-back window for one answer, None where nothing retrieved can have shaped it.
+def window(chatbot: Chatbot, sources: Sequence[Source], filtered: OutputFilter | None = None) -> Window | None:
+    """The hold-back window for one answer, None where nothing retrieved can have shaped it and nothing is looked for.
 
     Without sources it stays for chatbots with knowledge: what an earlier answer repeated from a document is still in
     the conversation.
     """
-    if not sources and (chatbot.knowledge_base_id is None or not chatbot.knowledge_enabled):
-        return None
-    return _Windows(grounding.Outgoing(sources=len(sources), hosts=_hosts(chatbot, sources)))
+    outgoing = None
+    if sources or (chatbot.knowledge_base_id is not None and chatbot.knowledge_enabled):
+        outgoing = grounding.Outgoing(sources=len(sources), hosts=_hosts(chatbot, sources))
+    return None if outgoing is None and filtered is None else Window(outgoing, filtered)
 
 
-def shown(chatbot: Chatbot, sources: Sequence[Source]) -> tuple[Source, ...]:
-    """Sources as visitors get them: what is quoted of them has no more power than the answer's own text."""
+def shown(chatbot: Chatbot, sources: Sequence[Source], more_terms: Sequence[str] = ()) -> tuple[Source, ...]:
+    """Sources as visitors get them: what is quoted of them has no more power than the answer's own text, and holds no
+    banned term, the chatbot's or the tenant's (`more_terms`)."""
     hosts = _hosts(chatbot, sources)
+    mask = term_mask(GuardPolicy.of(chatbot.guard_policy), more_terms, chatbot.languages)
 
     def mended(text: str) -> str:
         outgoing = grounding.Outgoing(sources=_ALL_CITATIONS, hosts=hosts)
-        return outgoing.feed(text) + outgoing.finish()
+        text = outgoing.feed(text) + outgoing.finish()
+        return text if mask is None else mask(text)
 
     return tuple(replace(source, title=mended(source.title), quote=mended(source.quote), text="") for source in sources)
 
 
 def _hosts(chatbot: Chatbot, sources: Sequence[Source]) -> frozenset[str]:
     """The hosts that an answer may link to."""
-    named = chatbot.guard_policy.get(LINK_HOSTS, [])
     return grounding.known_hosts(
         [*(source.url for source in sources), *chatbot.allowed_origins],
-        (chatbot.system_prompt, chatbot.personality, chatbot.greeting, chatbot.no_answer_text, chatbot.apology_text),
-        [host for host in named if isinstance(host, str)] if isinstance(named, list) else [],
+        (
+            chatbot.system_prompt,
+            chatbot.personality,
+            chatbot.greeting,
+            *Persona.of(chatbot.persona).greetings.values(),
+            chatbot.no_answer_text,
+            chatbot.apology_text,
+        ),
+        GuardPolicy.of(chatbot.guard_policy).link_hosts,
     )
 
 

@@ -23,9 +23,11 @@ from chatwright.domain.errors import BadRequest, BudgetExceeded, NotFound, RateL
 from chatwright.domain.ids import DocumentId
 from chatwright.domain.scope import Scope
 from chatwright.features import knowledge
+from chatwright.features.guard.store import forget_events_of
 from chatwright.features.knowledge import Chunk, Document, DocumentText, Found, IndexedChunk, KnowledgeBase, Swap
 from chatwright.pipeline.embedding import embedder_for
 from chatwright.pipeline.embedding_batches import Unfinished, in_batches
+from chatwright.pipeline.passage_guard import note_passages, scan_passages, warnings_about
 from chatwright.pipeline.services import Services
 
 MAX_CHUNKS = 20_000
@@ -80,6 +82,9 @@ async def index_document(app: Services, scope: Scope, document_id: DocumentId) -
         await _fail(app, scope, document, "the document has no text that could be quoted")
         return None
 
+    passages = await scan_passages(app, scope, [each.chunk.text for each in chunks])
+    chunks = [replace(each, suspicion=one.suspicion) for each, one in zip(chunks, passages, strict=True)]
+    found = replace(found, warnings=(*found.warnings, *warnings_about(passages)))
     if stored.index_hash == knowledge.index_hash(found.title, chunks):
         async with app.db.transaction(scope) as db:
             await knowledge.mark_indexed(db, scope, document_id, document.content_hash, chunks, found)
@@ -94,9 +99,12 @@ async def index_document(app: Services, scope: Scope, document_id: DocumentId) -
             raise await _wait(app, scope, document, error) from error
         async with app.db.transaction(scope) as db:
             swap = await knowledge.swap_chunks(db, scope, document_id, document.content_hash, chunks, found)
+            if swap is Swap.DONE:
+                await forget_events_of(db, scope, document_id)  # those of this content are noted below
         if swap is Swap.GONE:
             return _dropped(document_id)
         if swap is Swap.DONE:
+            note_passages(app, scope, document_id, passages)
             log.info("document.indexed", document_id=document_id, chunks=len(chunks), embedded=filling.embedded)
             return Indexed(chunks=len(chunks), embedded=filling.embedded, changed=True)
     raise Unavailable("the knowledge base changes faster than this document can be indexed; it is tried again")

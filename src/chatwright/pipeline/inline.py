@@ -4,10 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
-from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import DeadlineExceeded
 from chatwright.domain.ids import new_id
 from chatwright.domain.limits import Standing
@@ -21,12 +20,22 @@ from chatwright.pipeline.caching import (
     CacheResult,
     pieces,
 )
+from chatwright.pipeline.filtering import Guarded, output_filter
+from chatwright.pipeline.framing import canary_for
 from chatwright.pipeline.grounding import abstains, shown, window
-from chatwright.pipeline.inquiry import InlineAnswer, InlineRequest, Inquiry, answer_again, ask_caches, keep_inline
+from chatwright.pipeline.guarding import advice_for, note_answer
+from chatwright.pipeline.inquiry import (
+    InlineAnswer,
+    InlineRequest,
+    Inquiry,
+    answer_again,
+    ask_caches,
+    cleaned,
+    keep_inline,
+)
 from chatwright.pipeline.knowledge import find_sources
 from chatwright.pipeline.limits import admit_inline, release, room_tokens
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.stream import HoldBack
 from chatwright.pipeline.targets import hedges, spare_for, targets_for
 
 _Result = TypeVar("_Result")
@@ -69,7 +78,7 @@ class InlineStream:
             started = time.perf_counter()
             first = True
             calls = False
-            held = _Guarded.of(self._request.chatbot, prompt.sources)
+            held = Guarded.of(self._request.chatbot, prompt)
             async with aclosing(run.deltas()) as deltas:
                 while (delta := await _before(deadline, anext(deltas, None))) is not None:
                     if held is not None:
@@ -82,6 +91,10 @@ class InlineStream:
                     finish = delta.finish or finish
                     calls = calls or delta.tool_calls is not None
                     yield delta
+                    if held is not None and held.stopped:
+                        break
+            if held is not None and held.hits:
+                note_answer(self._app, self._request.chatbot.scope, "".join(text), held.hits)
             measure_route(self._app, run)
             self.answer = _answer(self.id, "".join(text), finish, run, books, prompt, self._request, inquiry.cached)
             await keep_inline(self._app, inquiry, self.answer, run, books, prompt, calls=calls)
@@ -90,37 +103,15 @@ class InlineStream:
             release(self._app, ticket, spent.usage if spent else None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Guarded:
-    """The windows of one stream: what a model thinks aloud reaches the same page as what it says."""
-
-    text: HoldBack
-    reasoning: HoldBack
-
-    @classmethod
-    def of(cls, chatbot: Chatbot, sources: Sequence[Source]) -> "_Guarded | None":
-        text, reasoning = window(chatbot, sources), window(chatbot, sources)
-        return None if text is None or reasoning is None else cls(text, reasoning)
-
-    def through(self, delta: Delta) -> Delta:
-        """A piece as the windows let it out; the piece that ends the answer brings the rest."""
-        if not (delta.text or delta.reasoning or delta.finish):
-            return delta
-        reasoning = self.reasoning.feed(delta.reasoning) if delta.reasoning else ""
-        text = self.text.feed(delta.text) if delta.text else ""
-        if delta.text or delta.finish:
-            reasoning += self.reasoning.finish()
-        return replace(delta, reasoning=reasoning, text=text + self.text.finish() if delta.finish else text)
-
-
 def stream(app: Services, request: InlineRequest) -> InlineStream:
-    return InlineStream(app, request)
+    return InlineStream(app, cleaned(request))
 
 
 async def complete(app: Services, request: InlineRequest) -> InlineAnswer:
     """Answer in one piece. Raises ProviderError when every target failed, DeadlineExceeded when it takes too long,
     RateLimited before anything is done."""
     deadline = asyncio.get_running_loop().time() + app.settings.answer_deadline_s
+    request = cleaned(request)
     ticket = await _admit(app, request)
     spent: CallBooks | None = None
     standing = ticket.standing if ticket else None
@@ -133,8 +124,14 @@ async def complete(app: Services, request: InlineRequest) -> InlineAnswer:
         run, books, prompt = await _prepare(app, request, inquiry, deadline)
         spent = books
         completion = await _before(deadline, run.complete())
-        if held := window(request.chatbot, prompt.sources):
-            completion = replace(completion, text=held.feed(completion.text) + held.finish())
+        held = window(request.chatbot, prompt.sources, output_filter(request.chatbot, prompt, replaces=False))
+        if held is not None:
+            text = held.feed(completion.text) + held.finish()
+            if held.stopped:
+                completion = replace(completion, finish=Finish.CONTENT_FILTER, tool_calls=None)
+            completion = replace(completion, text=text)
+            if held.hits:
+                note_answer(app, request.chatbot.scope, text, held.hits)
         measure_route(app, run)
         answer = _answer(
             new_id(), completion.text, completion.finish, run, books, prompt, request, inquiry.cached, standing
@@ -174,10 +171,8 @@ async def _prepare(
     app: Services, request: InlineRequest, inquiry: Inquiry, deadline: float
 ) -> tuple[ProviderRun, CallBooks, Prompt]:
     chatbot, question = request.chatbot, request.question
-    sources = await find_sources(
-        app, chatbot, question, request.turns[: request.asked_at], vector=inquiry.meaning.vector
-    )
-    prompt = _prompt(app, request, question, sources)
+    sources = await find_sources(app, chatbot, question, request.turns[: request.asked_at], vector=inquiry.vector)
+    prompt = _prompt(app, request, question, sources, inquiry, canary=await canary_for(app, chatbot))
     prompt_tokens = await app.tokens.prompt(prompt)
     # A caller's tools and pictures are knowledge of their own.
     knows_nothing = (
@@ -209,12 +204,15 @@ async def _prepare(
     return run, books, prompt
 
 
-def _prompt(app: Services, request: InlineRequest, question: str, sources: Sequence[Source]) -> Prompt:
+def _prompt(
+    app: Services, request: InlineRequest, question: str, sources: Sequence[Source], inquiry: Inquiry, *, canary: str
+) -> Prompt:
     """The caller's turns are kept as they are; persona goes in front, knowledge before the last user turn."""
     chatbot = request.chatbot
     temperature = request.temperature if request.temperature is not None else chatbot.temperature
     max_tokens = min(request.max_tokens or chatbot.max_tokens, chatbot.max_tokens)
-    if chatbot.policy is None and not sources and not chatbot.system_prompt and not chatbot.personality:
+    bare = not (chatbot.policy or sources or chatbot.system_prompt or chatbot.personality or chatbot.persona)
+    if bare and inquiry.verdict.action != "advise":
         return Prompt(
             turns=request.turns,
             question=question,
@@ -237,6 +235,9 @@ def _prompt(app: Services, request: InlineRequest, question: str, sources: Seque
         max_tokens=max_tokens,
         room_tokens=room_tokens(app, chatbot),
         no_answer_text=chatbot.no_answer_text,
+        persona=prompting.Persona.of(chatbot.persona),
+        canary=canary,
+        advice=advice_for(inquiry.verdict, suspicious=[source.n for source in sources if source.suspicious]),
         cache_key=chatbot.id,
         count=app.tokens.count,
     )

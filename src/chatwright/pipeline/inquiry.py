@@ -5,13 +5,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chatwright.domain.chatbot import Chatbot
+from chatwright.domain.guard import CLEAN, Verdict
 from chatwright.domain.limits import LimitedKey, Standing
 from chatwright.domain.providers import Finish, Prompt, Source, Turn, Usage
 from chatwright.features.cache import CachedAnswer, CacheMode, Flight
+from chatwright.features.cache.store import Vector
+from chatwright.features.guard.cleaning import clean
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.books import CallBooks
 from chatwright.pipeline.caching import (
@@ -24,9 +27,12 @@ from chatwright.pipeline.caching import (
     note_hit,
     note_no_hit,
     plan_cache,
+    stands_alone,
 )
 from chatwright.pipeline.grounding import measure
+from chatwright.pipeline.guarding import judge_turn, policy_of, refusal
 from chatwright.pipeline.meaning import NOT_ASKED, Meaning, ask_by_meaning, teach
+from chatwright.pipeline.reading import encode
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.targets import EXTRACTIVE
 
@@ -84,6 +90,9 @@ class Inquiry:
     again: CachedAnswer | None = None
     meaning: Meaning = NOT_ASKED
     cached: CacheResult = "bypass"
+    verdict: Verdict = CLEAN
+    vector: Vector | None = None
+    """The question's by the local default embedder, where one was made."""
 
     def close(self) -> None:
         """The request has ended, well or badly: nobody waits for it any more."""
@@ -115,13 +124,51 @@ async def ask_caches(app: Services, request: InlineRequest, inquiry: Inquiry, de
             return
         inquiry.flight = found
         inquiry.plan = guarded(inquiry.plan, inquiry.flight)
-        inquiry.meaning = await ask_by_meaning(app, inquiry.plan)
-        if inquiry.meaning.served is not None:
-            inquiry.again, inquiry.cached = inquiry.meaning.served, "semantic"
-            if inquiry.flight is not None:
-                inquiry.flight.part()
-            return
+    await _judge(app, request, inquiry)
+    inquiry.meaning = await ask_by_meaning(app, inquiry.plan, inquiry.vector)
+    if inquiry.meaning.served is not None:
+        inquiry.again, inquiry.cached = inquiry.meaning.served, "semantic"
+        if inquiry.flight is not None:
+            inquiry.flight.part()
+        return
     inquiry.cached = note_no_hit(app, inquiry.plan)
+
+
+async def _judge(app: Services, request: InlineRequest, inquiry: Inquiry) -> None:
+    """Note the guard's verdict on the question. Raises ContentBlocked."""
+    chatbot, question = request.chatbot, request.question
+    by_meaning = inquiry.plan is not None and stands_alone(inquiry.plan)
+    if not question or not (by_meaning or _is_guarded(chatbot)):
+        return
+    if by_meaning or chatbot.policy is not None:
+        encoded = await encode(app, [question])
+        inquiry.vector = None if encoded is None else encoded.vectors[0]
+    else:
+        encoded = None  # a pass of the model would cost more than all the rest
+    inquiry.verdict = await judge_turn(app, chatbot, question, encoded=encoded, visitor_id=request.visitor_id)
+    if inquiry.verdict.action == "block":
+        raise refusal(await policy_of(app, chatbot))
+    if inquiry.verdict.action == "advise":
+        inquiry.plan = None  # what it is told is for nobody else
+        if inquiry.flight is not None:
+            inquiry.flight.part()
+
+
+def cleaned(request: InlineRequest) -> InlineRequest:
+    """The request without what nobody sees in its users' texts, where there is anything to guard."""
+    if not _is_guarded(request.chatbot):
+        return request
+    turns = tuple(
+        turn if turn.role != "user" or turn.content.isascii() else replace(turn, content=clean(turn.content).text)
+        for turn in request.turns
+    )
+    return request if turns == request.turns else replace(request, turns=turns)
+
+
+def _is_guarded(chatbot: Chatbot) -> bool:
+    """Whether there is anything to guard: a bare chatbot behind `/v1` is a gateway, whose callers bring prompts of their
+    own, unless somebody asked for a guard."""
+    return bool(chatbot.policy or chatbot.system_prompt or chatbot.personality or "input" in chatbot.guard_policy)
 
 
 def answer_again(

@@ -19,6 +19,7 @@ from chatwright.domain.scope import Scope
 from chatwright.features import knowledge
 from chatwright.features.knowledge import Hit, Retrieved, Vector
 from chatwright.pipeline.embedding import embedder_for
+from chatwright.pipeline.guarding import policy_of
 from chatwright.pipeline.services import Services
 
 Rerank = Callable[[str, Sequence[Hit]], Awaitable[Sequence[float]]]
@@ -63,11 +64,24 @@ async def find_sources(
         )
     except NotFound:  # deleted a moment ago
         return ()
+    if any(hit.suspicion is not None for hit in hits):
+        hits = await _trusted(app, chatbot, hits)
     return tuple(
         knowledge.choose_sources(
             question, hits, threshold=app.settings.relevance_threshold, at_most=app.settings.knowledge_top_k
         )
     )
+
+
+async def _trusted(app: Services, chatbot: Chatbot, hits: list[Hit]) -> list[Hit]:
+    """The hits that may stand in the chatbot's prompts: where it blocks, no suspicious ones; where nobody scans, all of
+    them without their mark; else they stay marked, and the model is warned of them."""
+    policy = await policy_of(app, chatbot)
+    if policy.input in ("off", "flag") or not policy.scan_documents:
+        return [replace(hit, suspicion=None) for hit in hits]
+    if policy.input == "block":
+        return [hit for hit in hits if hit.suspicion is None]
+    return hits
 
 
 async def explain_search(
@@ -89,6 +103,7 @@ def _explained(hit: Hit) -> dict[str, Any]:
         "heading": hit.heading,
         "page": hit.page,
         "language": hit.language,
+        "suspicion": hit.suspicion,
     }
     if hit.evidence is not None:
         found |= {

@@ -16,9 +16,11 @@ from chatwright.domain.ids import ApiKeyId, TenantId
 from chatwright.domain.scope import Scope
 from chatwright.features import credentials, tenancy
 from chatwright.features.credentials import ApiKey
+from chatwright.features.guard.store import touch
 from chatwright.features.tenancy import NewChatbot, Tenant
 from chatwright.pipeline.chatbot_fields import CHECKS, check_fields
 from chatwright.pipeline.embedding import choose_embedder
+from chatwright.pipeline.prompt_checking import TEXTS, refuse_keys
 from chatwright.pipeline.services import Services
 
 log = structlog.get_logger(__name__)
@@ -104,6 +106,7 @@ async def create_chatbot(app: Services, scope: Scope, new: NewChatbot, *, actor:
     """
     _check_providers(app, new.providers)
     check_fields({name: getattr(new, name) for name in CHECKS})
+    refuse_keys({name: getattr(new, name) for name in TEXTS})
     pinned = await choose_embedder(app, scope)
     async with app.db.transaction(scope) as db:
         tenant = await tenancy.get_tenant(db, scope.tenant_id)
@@ -114,6 +117,8 @@ async def create_chatbot(app: Services, scope: Scope, new: NewChatbot, *, actor:
         if await tenancy.count_chatbots(db, scope) >= at_most:
             raise Conflict(f"the plan {tenant.plan} allows at most {at_most} chatbots")
         chatbot = await tenancy.create_chatbot(db, scope, new, embedder=pinned.name, dimension=pinned.dimension)
+        if new.guard_policy:
+            await touch(db, scope)
         await tenancy.record(
             db,
             scope.tenant_id,
@@ -123,6 +128,7 @@ async def create_chatbot(app: Services, scope: Scope, new: NewChatbot, *, actor:
             detail={"slug": chatbot.slug, "knowledge_base_id": chatbot.knowledge_base_id},
         )
     app.chatbots.invalidate(scope.tenant_id)
+    app.guard.directory.drop(scope.tenant_id)
     return chatbot
 
 
@@ -132,10 +138,13 @@ async def patch_chatbot(
     """Change the given fields and raise the revision. Raises NotFound, Conflict, Unprocessable."""
     _check_providers(app, changes.get("providers", ()))
     check_fields(changes)
+    refuse_keys(changes)
     async with app.db.transaction(scope) as db:
         chatbot = await tenancy.patch_chatbot(db, scope, id_or_slug, changes)
         if chatbot is None:
             raise NotFound("no such chatbot")
+        if "guard_policy" in changes:
+            await touch(db, scope)
         if changes:
             await tenancy.record(
                 db,
@@ -146,6 +155,7 @@ async def patch_chatbot(
                 detail={"fields": sorted(changes), "revision": chatbot.revision},
             )
     app.chatbots.invalidate(scope.tenant_id)
+    app.guard.directory.drop(scope.tenant_id)
     return chatbot
 
 

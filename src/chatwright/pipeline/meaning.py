@@ -30,12 +30,13 @@ class Meaning:
 NOT_ASKED = Meaning()
 
 
-async def ask_by_meaning(app: Services, plan: CachePlan | None) -> Meaning:
-    """Never raises but CancelledError. Whether the question is private was looked at before."""
+async def ask_by_meaning(app: Services, plan: CachePlan | None, vector: Vector | None = None) -> Meaning:
+    """`vector`: the question's, if the caller has it. Never raises but CancelledError. Whether the question is private was
+    looked at before."""
     if plan is None or not stands_alone(plan):
         return NOT_ASKED
     try:
-        vector = (await app.embedder.embed_queries([plan.question]))[0]
+        vector = (await app.embedder.embed_queries([plan.question]))[0] if vector is None else vector
     except ModelUnavailable:
         return NOT_ASKED
     hit = await semantic.find(app, plan, plan.question, vector) if plan.reads else None

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from chatwright.adapters.queue import QUEUES, QueueName
+from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import (
     ChatwrightError,
     DeadlineExceeded,
@@ -18,13 +19,16 @@ from chatwright.domain.errors import (
     Unavailable,
     Unprocessable,
 )
-from chatwright.domain.ids import ConversationId, CrawlId, DocumentId, KnowledgeBaseId, is_id
+from chatwright.domain.ids import ConversationId, CrawlId, DocumentId, ImportId, KnowledgeBaseId, is_id
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.messages import MessageState
-from chatwright.features import analysis, animation, crawling, jobs, knowledge
+from chatwright.features import crawling, jobs, knowledge
 from chatwright.features.conversations import LoadedTurn
+from chatwright.pipeline.analysing import analyze, run_text_job
 from chatwright.pipeline.answer import answer
 from chatwright.pipeline.apology import with_apology
+from chatwright.pipeline.bulk import fail_import, run_import
+from chatwright.pipeline.bursts import gather
 from chatwright.pipeline.crawl import crawl_site
 from chatwright.pipeline.embedding_batches import Unfinished
 from chatwright.pipeline.ending import Ending, end_message, words_of
@@ -32,7 +36,7 @@ from chatwright.pipeline.index import index_document
 from chatwright.pipeline.limits import admit_job
 from chatwright.pipeline.reembed import reembed
 from chatwright.pipeline.services import Services
-from chatwright.pipeline.submit import analyze, check_rows, search_knowledge
+from chatwright.pipeline.submit import check_rows, search_knowledge
 from chatwright.pipeline.summary import summarise
 
 _log = structlog.get_logger(__name__)
@@ -51,7 +55,7 @@ async def perform(app: Services, job: Job, turn: LoadedTurn | None = None) -> An
     `turn` is a chat job's turn if the claim loaded it along.
     """
     if job.type is JobType.CHAT_RESPONSE:
-        await answer(app, job, turn)
+        await answer(app, job, await gather(app, job, turn))
         return None
     await admit_job(app, job)
     result = await _work_in_time(app, job)
@@ -95,6 +99,8 @@ async def settle_failure(app: Services, job: Job, error: ChatwrightError) -> flo
                 crawl_id = job.payload.get("crawl_id")
                 if job.type is JobType.SITE_CRAWL and isinstance(crawl_id, str) and is_id(crawl_id):
                     await crawling.finish_crawl(db, job.scope, CrawlId(crawl_id), "failed", error=words_of(error))
+        if job.type is JobType.CSV_IMPORT_BATCH:
+            await fail_import(app, job, error)
     _log.warning("job.dead", job_id=job.id, job_type=job.type, code=error.code, error=error.message)
     return None
 
@@ -126,14 +132,8 @@ async def _work_in_time(app: Services, job: Job) -> Any:
 async def _work(app: Services, job: Job) -> Any:
     payload = job.payload
     match job.type:
-        case JobType.SENTIMENT_ANALYSIS:
-            reading = analysis.read(_text(payload, "text"))
-            return {"label": reading.sentiment, "score": reading.sentiment_score}
-        case JobType.INTENT_CLASSIFICATION:
-            reading = analysis.read(_text(payload, "text"))
-            return {"label": reading.intent, "confidence": reading.intent_confidence}
-        case JobType.ANIMATION_SELECTION:
-            return {"animation": await _animation(app, job, payload)}
+        case JobType.SENTIMENT_ANALYSIS | JobType.INTENT_CLASSIFICATION | JobType.ANIMATION_SELECTION:
+            return await run_text_job(app, job, await _chatbot(app, job))
         case JobType.KNOWLEDGE_SEARCH:
             return await _search(app, job, payload)
         case JobType.CONVERSATION_SUMMARY:
@@ -151,10 +151,12 @@ async def _work(app: Services, job: Job) -> Any:
             return {"knowledge_base_id": base_id, "embedded": await reembed(app, job.scope, base_id)}
         case JobType.SITE_CRAWL:
             return await crawl_site(app, job, CrawlId(_id(payload, "crawl_id")))
+        case JobType.CSV_IMPORT_BATCH if "rows" not in payload:
+            return await run_import(app, job, ImportId(_id(payload, "import_id")))
         case JobType.CSV_IMPORT_BATCH:
             rows = payload.get("rows")
             texts = check_rows(rows if isinstance(rows, list) else [], max_chars=app.settings.max_text_chars)
-            return {"results": await analyze(app, texts)}
+            return {"results": await analyze(app, job.scope, texts, await _chatbot(app, job))}
         case JobType.CHAT_RESPONSE:
             raise AssertionError("chat jobs are answered, see perform")
 
@@ -175,17 +177,9 @@ def _id(payload: Mapping[str, Any], name: str) -> str:
     return value
 
 
-async def _animation(app: Services, job: Job, payload: Mapping[str, Any]) -> str:
-    intent, sentiment = payload.get("intent"), payload.get("sentiment")
-    if isinstance(payload.get("text"), str):
-        reading = analysis.read(payload["text"])
-        intent, sentiment = intent or reading.intent, sentiment or reading.sentiment
-    animation_set: Mapping[str, Any] = {}
-    if job.scope.chatbot_id is not None:
-        animation_set = (await app.chatbots.get(job.scope, job.scope.chatbot_id)).animation_set
-    return animation.choose(
-        str(payload.get("message_id", job.id)), intent=intent, sentiment=sentiment, animation_set=animation_set
-    )
+async def _chatbot(app: Services, job: Job) -> Chatbot | None:
+    """The chatbot that the job names, None where it names none."""
+    return None if job.scope.chatbot_id is None else await app.chatbots.get(job.scope, job.scope.chatbot_id)
 
 
 async def _search(app: Services, job: Job, payload: Mapping[str, Any]) -> dict[str, Any]:

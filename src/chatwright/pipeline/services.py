@@ -14,10 +14,13 @@ from chatwright.adapters.providers.http import HttpClients
 from chatwright.adapters.queue import Producer
 from chatwright.adapters.tokens import TokenCounts
 from chatwright.adapters.valkey import Channel, StreamLog, Valkey
+from chatwright.features.analysis.intent_memory import IntentMemory
+from chatwright.features.analysis.reader import Reader
 from chatwright.features.budgets import Ledger
 from chatwright.features.cache import ExactTier
 from chatwright.features.cache.memory import SemanticMemory
 from chatwright.features.credentials import KeyDirectory
+from chatwright.features.guard.desk import GuardDesk
 from chatwright.features.limits import Limiter
 from chatwright.features.provider_keys import KeyRing
 from chatwright.features.routing import Gates, KeyLimits
@@ -76,8 +79,12 @@ class PipelineSettings:
     robots_txt: bool = True
     crawl_max_pages: int = 500
     crawl_delay_s: float = 0.5
+    import_max_bytes: int = 8 * 1024**3
+    import_batch_rows: int = 100
+    import_batches_at_once: int = 5
     vertex_location: str = "global"
     vertex_gateway: str = ""
+    guard_log_days: int = 30
 
     @property
     def history_messages(self) -> int:
@@ -114,5 +121,8 @@ class Services:
     limiter: Limiter
     cache: ExactTier
     semantic: SemanticMemory
+    intents: IntentMemory
+    guard: GuardDesk
+    reader: Reader
     couriers: Mapping[str, Courier]
     """Ways to deliver an alert, by kind of webhook; `email` only where a mail server is set."""

@@ -17,6 +17,7 @@ from chatwright.domain.errors import CutStream, ProviderError, Unavailable
 from chatwright.domain.events import MessageReplace, StreamChunk, StreamEvent, StreamReset, encode
 from chatwright.domain.ids import ConversationId, MessageId, TenantId
 from chatwright.domain.providers import Delta, Finish, Usage
+from chatwright.pipeline.hold_back import HoldBack, PassThrough, Stoppable
 
 MAX_PENDING_CHARS = 65_536  # text waiting for a slow sink; past that the upstream waits too
 CLOSE_TIMEOUT_S = 5.0
@@ -37,49 +38,8 @@ class ToolCallSink(Protocol):
     async def tool_calls(self, fragments: list[dict[str, Any]]) -> None: ...
 
 
-class HoldBack(Protocol):
-    """A window over the text on its way out: what `feed` does not return yet, a later call may change or drop."""
-
-    def feed(self, text: str) -> str:
-        """Take new text, return what may go out now. May raise to stop the answer (e.g. ContentBlocked)."""
-        ...
-
-    def finish(self) -> str:
-        """Return the rest: no text will follow."""
-        ...
-
-
-class PassThrough:
-    """Holds nothing back but half a character: providers cut surrogate pairs, and half of one is no Unicode.
-
-    Drops NUL, which PostgreSQL cannot store: an answer is stored as it was shown.
-    """
-
-    def __init__(self) -> None:
-        self._half = ""
-
-    def feed(self, text: str) -> str:
-        if "\x00" in text:
-            text = text.replace("\x00", "")
-        if not self._half and text.isascii():
-            return text
-        text = self._half + text
-        self._half = ""
-        if "\ud800" <= text[-1:] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
-        return _joined_pairs(text)
-
-    def finish(self) -> str:
-        rest, self._half = self._half, ""
-        return _joined_pairs(rest)
-
-
-def _joined_pairs(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+class _Stopped(Exception):
+    """The hold-back has ended the answer."""
 
 
 @dataclass(slots=True)
@@ -134,6 +94,9 @@ async def relay(
     that piece is through if the sink is slower: so a slow sink makes the pieces longer, not the queue. A provider's
     failure is returned in `Relayed.error`, after what it had sent has gone out; a stream without a finish is one.
 
+    A hold-back that is `Stoppable` may end the answer: the upstream is stopped at once, and that is no error; the finish is
+    `content_filter` then.
+
     Raises what the sink or the hold-back raises (LostLock …), having stopped the upstream. On cancellation nothing
     more is sent, the upstream is closed, and `progress` tells how far it came.
     """
@@ -160,7 +123,10 @@ async def relay(
                     error = failure
                 pump.end()
         except BaseExceptionGroup as failures:
-            raise _first(failures) from None
+            failure = _first(failures)
+            if not isinstance(failure, _Stopped):
+                raise failure from None
+            progress.finish, error = Finish.CONTENT_FILTER, None
     return Relayed(
         text=progress.text,
         finish=progress.finish,
@@ -199,6 +165,7 @@ class _Pump:
         self._sink = sink
         self._tool_sink = sink if isinstance(sink, ToolCallSink) else None
         self._hold_back = hold_back
+        self._stoppable = hold_back if isinstance(hold_back, Stoppable) else None
         self._coalesce_s = coalesce_s
         self._progress = progress
         self._text: list[str] = []
@@ -266,6 +233,8 @@ class _Pump:
             await self._sink.chunk(text)
             if progress.first_text_at_s is None:
                 progress.first_text_at_s = time.monotonic()
+        if self._stoppable is not None and self._stoppable.stopped:
+            raise _Stopped
         if fragments and self._tool_sink is not None:
             await self._tool_sink.tool_calls(fragments)
         return bool(text or fragments)
@@ -334,6 +303,17 @@ class ConversationSink:
             await self.send(*events)
         except Unavailable:
             self._behind = True
+
+    async def replace(self, text: str) -> None:
+        """Put `text` in the place of all that was shown. Raises LostLock."""
+        if not self._shown:
+            return await self.chunk(text)
+        self._shown[:] = [text]
+        try:
+            await self.send(MessageReplace(text=text))
+        except Unavailable:
+            self._behind = True
+        return None
 
     async def send(self, *events: StreamEvent, terminal: bool = False) -> int:
         """Append events in one call; `terminal` closes the message. Returns the last seq. Raises LostLock, Unavailable.

@@ -1,7 +1,6 @@
-"""Work that a tenant hands in apart from chat and documents: single jobs, searches, analyses, and dead letters."""
+"""Work that a tenant hands in apart from chat and documents: single jobs, searches, and dead letters."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -12,15 +11,15 @@ from chatwright.domain.errors import Conflict, NotFound, Unprocessable
 from chatwright.domain.ids import DeadLetterId, JobId, KnowledgeBaseId, is_id, new_id
 from chatwright.domain.jobs import JobType
 from chatwright.domain.scope import Scope
-from chatwright.features import analysis, conversations, jobs, tenancy
+from chatwright.features import conversations, jobs, tenancy
 from chatwright.pipeline.accept import inspect
+from chatwright.pipeline.analysing import TEXT_JOBS, texts_of
 from chatwright.pipeline.enqueue import enqueue, enqueue_row
 from chatwright.pipeline.knowledge import explain_search
 from chatwright.pipeline.services import Services
 
 DEFAULT_PRIORITY = 5
 ROWS_AT_MOST = 100
-_TEXT_JOBS = frozenset({JobType.SENTIMENT_ANALYSIS, JobType.INTENT_CLASSIFICATION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,22 +97,6 @@ async def search_knowledge(
     ]
 
 
-async def analyze(app: Services, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Sentiment, intent and injection signals of each text. Probabilities are None: the rules were not measured."""
-    results: list[dict[str, Any]] = []
-    for text in texts:
-        reading = analysis.read(inspect(text, max_chars=app.settings.max_text_chars))
-        signals = analysis.injection_signals(text)
-        results.append(
-            {
-                "sentiment": {"label": reading.sentiment, "score": reading.sentiment_score},
-                "intent": {"label": reading.intent, "confidence": reading.intent_confidence},
-                "injection": {"score": None, "flagged": bool(signals), "signals": signals},
-            }
-        )
-    return results
-
-
 async def replay_dead_letter(
     app: Services, scope: Scope, dead_letter_id: DeadLetterId, *, payload: dict[str, Any] | None = None
 ) -> JobId:
@@ -186,17 +169,13 @@ def _check_payload(app: Services, job_type: JobType, chatbot: Chatbot | None, pa
         if not is_id(payload[name]):
             raise Unprocessable(f"{job_type} needs an id of ours in `{name}`", param=f"payload.{name}")
 
-    if job_type in _TEXT_JOBS:
-        need("text", str)
-        inspect(payload["text"], max_chars=app.settings.max_text_chars)
+    if job_type in TEXT_JOBS:
+        texts_of(app, job_type, payload)
     elif job_type is JobType.KNOWLEDGE_SEARCH:
         need("query", str)
         inspect(payload["query"], max_chars=app.settings.max_text_chars)
         if chatbot is None:
             raise Unprocessable("knowledge_search needs a chatbot", param="chatbot")
-    elif job_type is JobType.ANIMATION_SELECTION:
-        if "text" not in payload and "intent" not in payload and "sentiment" not in payload:
-            raise Unprocessable("animation_selection needs `text`, `intent` or `sentiment`", param="payload")
     elif job_type is JobType.CONVERSATION_SUMMARY:
         need("conversation_id", str)
         need_id("conversation_id")

@@ -17,7 +17,8 @@ from chatwright.domain.errors import BudgetExceeded, NotFound, ProviderError, Ra
 from chatwright.domain.ids import ConversationId
 from chatwright.domain.jobs import Job
 from chatwright.domain.providers import Prompt, Turn
-from chatwright.features import analysis, memory, prompting
+from chatwright.features import memory, prompting
+from chatwright.features.guard.judging import is_order
 from chatwright.features.memory import Exchange, Step, Summary
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.books import CallBooks, import_of
@@ -65,7 +66,7 @@ async def summarise(app: Services, job: Job, conversation_id: ConversationId) ->
     written = await _by_model(app, job, conversation_id, memory.render(before), rest, _SUMMARY_TOKENS)
     if written is not None:
         return {"summary": written.text, "provider": written.provider, "model": written.model}
-    folded = memory.fold(before, rest, room_tokens=_SUMMARY_TOKENS, count=app.tokens.count, suspect=_is_order)
+    folded = memory.fold(before, rest, room_tokens=_SUMMARY_TOKENS, count=app.tokens.count, suspect=is_order)
     return {"summary": memory.render(folded), "provider": "rules", "model": "rules"}
 
 
@@ -111,7 +112,7 @@ async def _step(app: Services, job: Job, conversation_id: ConversationId, step: 
         step.exchanges,
         room_tokens=room,
         count=app.tokens.count,
-        suspect=_is_order,
+        suspect=is_order,
         gist=None if written is None else written.text,
         made_by="local" if written is None else f"{written.provider}/{written.model}",
     )
@@ -131,7 +132,11 @@ async def _by_model(
     chatbot = await app.chatbots.get(job.scope, job.scope.chatbot_id)
     try:
         return await _written(
-            app, chatbot, _prompt(before, exchanges, app.settings.room_tokens, summary_tokens), conversation_id, job
+            app,
+            chatbot,
+            _prompt(before, exchanges, app.settings.room_tokens, summary_tokens),
+            conversation_id,
+            import_of(job),
         )
     except (ProviderError, RateLimited) as error:
         _log.info("summary.by_rules", reason=error.message, error_class=getattr(error, "error_class", error.code))
@@ -140,8 +145,25 @@ async def _by_model(
     return None
 
 
+async def write_gist(
+    app: Services,
+    chatbot: Chatbot,
+    before: str,
+    exchanges: Sequence[Exchange],
+    *,
+    summary_tokens: int,
+    conversation_id: ConversationId,
+    import_id: str | None,
+) -> tuple[str, str]:
+    """What the cheap model makes of `before` and these messages, and `provider/model`. Raises ProviderError, where the
+    chatbot has no model too, RateLimited and BudgetExceeded."""
+    prompt = _prompt(before, exchanges, app.settings.room_tokens, summary_tokens)
+    written = await _written(app, chatbot, prompt, conversation_id, import_id)
+    return written.text, f"{written.provider}/{written.model}"
+
+
 async def _written(
-    app: Services, chatbot: Chatbot, prompt: Prompt, conversation_id: ConversationId, job: Job
+    app: Services, chatbot: Chatbot, prompt: Prompt, conversation_id: ConversationId, import_id: str | None
 ) -> _Written:
     """Raises ProviderError and BudgetExceeded."""
     prompt_tokens = await app.tokens.prompt(prompt)
@@ -157,7 +179,7 @@ async def _written(
         max_output_tokens=prompt.max_tokens,
         conversation_id=conversation_id,
         purpose="summary",
-        import_id=import_of(job),
+        import_id=import_id,
     )
     run = ProviderRun(
         chain.targets,
@@ -171,14 +193,10 @@ async def _written(
     )
     completion = await run.complete()
     # A model may be talked into writing orders: lines that read like one are left out.
-    lines = [line for line in storable(completion.text).strip().splitlines() if line.strip() and not _is_order(line)]
+    lines = [line for line in storable(completion.text).strip().splitlines() if line.strip() and not is_order(line)]
     if not lines or run.route is None:
         raise ProviderError("the model wrote no summary", retriable=False, error_class="empty_answer")
     return _Written("\n".join(lines), run.route.provider, run.route.model)
-
-
-def _is_order(sentence: str) -> bool:
-    return bool(analysis.injection_signals(sentence))
 
 
 def _prompt(before: str, exchanges: Sequence[Exchange], room_tokens: int, summary_tokens: int) -> Prompt:

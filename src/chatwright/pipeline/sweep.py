@@ -19,6 +19,7 @@ from chatwright.features import budgets, conversations, idempotency, jobs
 from chatwright.pipeline.alerting import measure_deliveries, tidy_alerts
 from chatwright.pipeline.budgeting import begin_periods, measure_budgets
 from chatwright.pipeline.enqueue import enqueue_row, job_spec, queue_id
+from chatwright.pipeline.guard_log import trim_guard_log
 from chatwright.pipeline.provider_keys import watch_keys
 from chatwright.pipeline.services import Services
 
@@ -53,6 +54,7 @@ async def sweep_forever(app: Services, admin: QueueAdmin, *, period_s: float = P
         if passes % 1800 == 0:
             await _attempt("tidy", tidy(app))
             await _attempt("tidy_alerts", tidy_alerts(app))
+            await _attempt("trim_guard_log", trim_guard_log(app))
         passes += 1
         await asyncio.sleep(period_s)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from chatwright.adapters.valkey import Lost
 from chatwright.domain.errors import ChatwrightError, Unavailable
+from chatwright.domain.ids import MessageId
 from chatwright.domain.messages import Accepted, Answer, MessageState
 from chatwright.domain.reading import Reading
 from chatwright.domain.scope import Scope
@@ -19,13 +20,15 @@ _PAUSE_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """`state` is `accepted` when time ran out first. `answer` is None unless there is text."""
+    """`state` is `accepted` when time ran out first. `answer` is None unless there is text. With `merged_into` the message
+    is answered together with that later one: state, answer and reading are the later one's."""
 
     state: MessageState
     answer: Answer | None
     reading: Reading | None
     error_code: str | None = None
     error_message: str | None = None
+    merged_into: MessageId | None = None
 
 
 async def wait_for_answer(app: Services, scope: Scope, accepted: Accepted, *, timeout_s: float) -> Outcome:
@@ -35,7 +38,7 @@ async def wait_for_answer(app: Services, scope: Scope, accepted: Accepted, *, ti
     outcome = await _look(app, scope, accepted) if accepted.replayed or after_seq is None else None
     if outcome is not None and outcome.state is not MessageState.ACCEPTED:
         return outcome
-    needle = f'"message_id":"{accepted.message_id}"'.encode()
+    needle = _needle((outcome and outcome.merged_into) or accepted.message_id)
     async with app.channel.follow(scope.tenant_id, accepted.conversation_id, after_seq=after_seq) as events:
         pending = aiter(events)
         while True:
@@ -57,14 +60,23 @@ async def wait_for_answer(app: Services, scope: Scope, accepted: Accepted, *, ti
                 outcome = await _look(app, scope, accepted)
                 if outcome.state is not MessageState.ACCEPTED or left_s <= 0:
                     return outcome
+                needle = _needle(outcome.merged_into or accepted.message_id)
+
+
+def _needle(message_id: MessageId) -> bytes:
+    return f'"message_id":"{message_id}"'.encode()
 
 
 async def _look(app: Services, scope: Scope, accepted: Accepted) -> Outcome:
+    merged_into: MessageId | None = None
     try:
         async with app.db.transaction(scope) as db:
             terminal = await conversations.load_terminal(db, scope, accepted.message_id)
+            if terminal is not None and terminal.merged_into is not None:
+                merged_into = terminal.merged_into
+                terminal = await conversations.load_terminal(db, scope, merged_into)
     except (Unavailable, TimeoutError):  # it was accepted: a database that is away now makes nobody send it again
-        return Outcome(state=MessageState.ACCEPTED, answer=None, reading=None)
+        return Outcome(state=MessageState.ACCEPTED, answer=None, reading=None, merged_into=merged_into)
     if terminal is None:
         return Outcome(state=MessageState.FAILED, answer=None, reading=None, error_code="not_found")
     return Outcome(
@@ -73,4 +85,5 @@ async def _look(app: Services, scope: Scope, accepted: Accepted) -> Outcome:
         reading=Reading(**terminal.reading) if terminal.reading else None,
         error_code=terminal.error_code,
         error_message=terminal.error_message,
+        merged_into=merged_into,
     )

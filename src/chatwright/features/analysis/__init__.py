@@ -1,5 +1,9 @@
-"""Reads the visitor: sentiment and intent, by rules for now (`confidence` and `score` are None: nothing measured them)."""
+"""Reads the visitor: sentiment, emotion and intent, by local heads (`Reader`) or by word rules alone (`read`).
 
-from chatwright.features.analysis.rules import injection_signals, read
+Custom intents stand in `custom.py`, a language model's reading in `by_model.py`.
+"""
 
-__all__ = ["injection_signals", "read"]
+from chatwright.features.analysis.reader import Reader
+from chatwright.features.analysis.rules import read
+
+__all__ = ["Reader", "read"]

@@ -8,7 +8,7 @@ from chatwright.features.budgets.budgets import (
     put_budget,
     text_of,
 )
-from chatwright.features.budgets.calls import LedgerCall, Spent, list_calls, message_cost
+from chatwright.features.budgets.calls import ImportCost, LedgerCall, Spent, import_cost, list_calls, message_cost
 from chatwright.features.budgets.ledger import CacheHit, CallEnd, CallStart, Ledger, open_ledger
 from chatwright.features.budgets.pricing import sane
 from chatwright.features.budgets.reconciling import Drift, reconcile, repair
@@ -37,6 +37,7 @@ __all__ = [
     "CallStart",
     "Drift",
     "GroupBy",
+    "ImportCost",
     "Ledger",
     "LedgerCall",
     "PeriodKind",
@@ -50,6 +51,7 @@ __all__ = [
     "chatbot_slugs",
     "columns_of",
     "delete_budget",
+    "import_cost",
     "ledger_span",
     "list_budgets",
     "list_calls",

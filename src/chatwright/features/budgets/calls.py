@@ -29,6 +29,12 @@ SELECT coalesce(sum(input_tokens), 0)::bigint AS input_tokens, coalesce(sum(cach
   FROM calls WHERE tenant_id = $1 AND message_id = $2 AND state <> 'open'
 """
 
+IMPORT_COST = """
+SELECT count(*) FILTER (WHERE kind = 'call') AS calls,
+       CASE WHEN bool_and(cost_nano IS NOT NULL) IS NOT FALSE THEN coalesce(sum(cost_nano), 0)::bigint END AS cost_nano
+  FROM calls WHERE tenant_id = $1 AND import_id = $2 AND opened_at >= $3 AND state <> 'open'
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerCall:
@@ -68,6 +74,14 @@ class Spent:
     cost_nano: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportCost:
+    """What an import's closed calls add up to; `cost_nano` is None as soon as one has no known price."""
+
+    calls: int
+    cost_nano: int | None
+
+
 async def list_calls(
     db: Connection,
     scope: Scope,
@@ -87,3 +101,10 @@ async def message_cost(db: Connection, scope: Scope, message_id: MessageId) -> S
     row: dict[str, Any] = dict(await db.fetchrow(MESSAGE_COST, scope.tenant_id, message_id) or {})
     cost_nano = row.pop("cost_nano", 0)
     return Spent(Usage(**row), cost_nano)
+
+
+async def import_cost(db: Connection, scope: Scope, import_id: str, *, since: datetime) -> ImportCost:
+    """Sum an import's calls that have ended. `since`: when it was made; no earlier call is looked at."""
+    row = await db.fetchrow(IMPORT_COST, scope.tenant_id, import_id, since)
+    assert row is not None
+    return ImportCost(calls=row["calls"], cost_nano=row["cost_nano"])

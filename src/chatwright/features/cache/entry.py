@@ -6,6 +6,7 @@ Content is given again under new ids; provenance is for whoever inspects or purg
 import msgspec
 
 from chatwright.domain.providers import Finish, Source, Usage
+from chatwright.domain.reading import Reading
 
 
 class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -30,6 +31,10 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     revision: int = 0
     knowledge_version: int = 0
     created_at: float = 0.0
+    reading: Reading | None = None
+    """Of the question: whoever asks the same is read the same, and no model need run."""
+    suggestions: tuple[dict[str, str], ...] = ()
+    """All that its sources offer to ask or to open next; what of it goes out hangs on the conversation."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -10,6 +10,8 @@ Called for each question and each new answer, before either tier keeps anything.
 import re
 import unicodedata
 
+from chatwright.domain.checksums import is_iban, is_luhn
+
 _LONGEST = 20_000
 """Characters that are looked at; a longer text counts as personal, because nobody has read it to its end."""
 
@@ -206,7 +208,7 @@ def _numbers(text: str, known: str, folded: str) -> bool:
     for pattern in (_NUMBERED, _SECRET, _BIRTH, *street):
         if any(match[0].casefold() not in known for match in pattern.finditer(text)):
             return True
-    return any(_is_iban(match[0]) and match[0].casefold() not in known for match in _IBAN.finditer(text))
+    return any(is_iban(match[0]) and match[0].casefold() not in known for match in _IBAN.finditer(text))
 
 
 def _identifies(run: str) -> bool:
@@ -216,25 +218,8 @@ def _identifies(run: str) -> bool:
     digits = "".join(character for character in run if character.isdigit())
     if len(digits) < 7:
         return False
-    is_book = len(digits) == 13 and digits[:3] in ("978", "979") and not _luhn(digits)
+    is_book = len(digits) == 13 and digits[:3] in ("978", "979") and not is_luhn(digits)
     return not is_book
-
-
-def _luhn(digits: str) -> bool:
-    """Whether the last of `digits` is the check digit of a card's number."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (1 + place % 2)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
-
-
-def _is_iban(text: str) -> bool:
-    """Whether an account's number is whole: 15 to 34 characters that leave 1 when divided by 97 (ISO 13616)."""
-    code = text.replace(" ", "").upper()
-    if not 15 <= len(code) <= 34 or not code.isascii():
-        return False
-    return int("".join(str(int(character, 36)) for character in code[4:] + code[:4])) % 97 == 1
 
 
 def _names(text: str, known: str, folded: str) -> bool:

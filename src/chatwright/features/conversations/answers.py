@@ -94,7 +94,7 @@ UPDATE conversations SET seq_base = CASE WHEN $3::bigint IS NULL THEN (greatest(
 """
 
 TERMINAL = """
-SELECT m.id, m.conversation_id, m.chatbot_id, m.state, m.error_code, m.error_message, m.reading,
+SELECT m.id, m.conversation_id, m.chatbot_id, m.state, m.merged_into, m.error_code, m.error_message, m.reading,
        a.id AS answer_id, a.text, a.sources, a.animation, a.suggested_actions, a.confidence, a.provider, a.model,
        a.input_tokens, a.cached_tokens, a.output_tokens, a.cost_nano, a.cached, a.partial, a.chunk_count,
        a.processing_ms, a.grounding
@@ -139,6 +139,8 @@ class Terminal:
     error_message: str | None
     reading: dict[str, Any] | None
     answer: Answer | None
+    merged_into: MessageId | None = None
+    """Whose answer is this one's, too."""
 
 
 async def end_chat(
@@ -173,7 +175,8 @@ async def end_chat(
 def shown_source(source: Source) -> dict[str, Any]:
     """A source as the visitor sees it: the quote, not the whole passage."""
     fields: dict[str, Any] = msgspec.to_builtins(source)
-    fields.pop("text", None)
+    for inner in ("text", "suspicious"):
+        fields.pop(inner, None)
     return fields
 
 
@@ -275,4 +278,5 @@ async def load_terminal(db: Connection, scope: Scope, message_id: MessageId) -> 
         error_message=row["error_message"],
         reading=row["reading"],
         answer=answer,
+        merged_into=row["merged_into"],
     )

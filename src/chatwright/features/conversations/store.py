@@ -32,7 +32,7 @@ SELECT body_hash, status, response FROM idempotency_keys WHERE tenant_id = $1 AN
 """
 
 ACCEPT = """
--- migrations/0003_hot_paths.sql. $1 tenant_id = the caller's
+-- migrations/0020_bursts.sql. $1 tenant_id = the caller's
 SELECT * FROM accept_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 """
 
@@ -57,19 +57,23 @@ SELECT m.state, m.conversation_id FROM messages m
 """
 
 LOAD_TURN = """
--- A replay starts a new count of calls: only those since its first attempt belong to it.
+-- A replay starts a new count of calls: only those since its first attempt belong to it. Messages that were merged into
+-- this one are part of its text, not of its history.
 SELECT m.text, m.ordinal, c.metadata || m.metadata AS metadata, m.cancel_asked_at IS NOT NULL AS cancel_asked,
        c.visitor_id, m.conversation_id, c.forgotten_upto, c.summarised_upto,
        (SELECT count(*) FROM calls k WHERE k.tenant_id = $1 AND k.message_id = $2 AND k.kind = 'call'
            AND k.provider <> 'extractive'
            AND k.opened_at >= coalesce((SELECT min(j.started_at) FROM jobs j WHERE j.tenant_id = $1 AND j.message_id = $2),
                                        '-infinity')) AS calls_made,
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(h.text, h.answer) ORDER BY h.ordinal), '[]')
-          FROM (SELECT e.ordinal, e.text, a.text AS answer FROM messages e
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(h.text, h.answer, h.animation) ORDER BY h.ordinal), '[]')
+          FROM (SELECT e.ordinal, e.text, a.text AS answer, a.animation FROM messages e
                   LEFT JOIN answers a ON a.tenant_id = $1 AND a.message_id = e.id
                  WHERE e.tenant_id = $1 AND e.conversation_id = m.conversation_id AND e.ordinal < m.ordinal
                    AND e.ordinal > greatest(c.forgotten_upto, c.summarised_upto)
-                 ORDER BY e.ordinal DESC LIMIT $3) h) AS history
+                   AND e.merged_into IS DISTINCT FROM m.id
+                 ORDER BY e.ordinal DESC LIMIT $3) h) AS history,
+       (SELECT coalesce(jsonb_agg(e.text ORDER BY e.ordinal), '[]') FROM messages e
+         WHERE e.tenant_id = $1 AND e.merged_into = $2) AS merged
   FROM messages m JOIN conversations c ON c.tenant_id = m.tenant_id AND c.id = m.conversation_id
  WHERE m.tenant_id = $1 AND m.id = $2
 """
@@ -87,10 +91,10 @@ SELECT id, chatbot_id, visitor_id, metadata, created_at, updated_at, last_seq FR
 """
 
 TRANSCRIPT = """
-SELECT m.id AS message_id, m.ordinal, m.text, m.state, m.error_code, m.error_message, m.reading, m.metadata,
+SELECT m.id AS message_id, m.ordinal, m.text, m.state, m.merged_into, m.error_code, m.error_message, m.reading, m.metadata,
        m.created_at, a.id AS answer_id, a.text AS answer_text, a.sources, a.animation, a.suggested_actions,
        a.confidence, a.grounding, a.provider, a.model, a.input_tokens, a.cached_tokens, a.output_tokens, a.cost_nano,
-       a.cached, a.partial, a.chunk_count, a.processing_ms, a.created_at AS answered_at
+       a.cached, a.partial, a.chunk_count, a.processing_ms, a.reading AS answer_reading, a.created_at AS answered_at
   FROM messages m LEFT JOIN answers a ON a.tenant_id = m.tenant_id AND a.message_id = m.id
  WHERE m.tenant_id = $1 AND m.conversation_id = $2 AND m.ordinal > $3
  ORDER BY m.ordinal LIMIT $4
@@ -124,14 +128,25 @@ class IdempotentReceipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakenOver:
+    """A message that a later one took over, and its job. `running`: a worker was at it."""
+
+    message_id: MessageId
+    job_id: JobId
+    running: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
-    """`weight` is the tenant's fair share. `next_base_seq`: where the event log goes on should it be gone, beyond every number given out before."""
+    """`weight` is the tenant's fair share. `next_base_seq`: where the event log goes on should it be gone, beyond every number given out before.
+    `taken_over`: the messages that were merged into this one, latest first."""
 
     job_state: str
     chatbot_id: ChatbotId
     ordinal: int
     next_base_seq: int
     weight: float = 1.0
+    taken_over: tuple[TakenOver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +165,8 @@ class LoadedTurn:
     calls_made: int
     cancel_asked: bool
     conversation_id: ConversationId | None = None
+    last_animation: str | None = None
+    """Of the latest answer in the history."""
     forgotten_upto: int = 0
     summarised_upto: int = 0
     history_whole: bool = False
@@ -251,6 +268,7 @@ async def accept_message(
         ordinal=row["ordinal"],
         next_base_seq=row["next_base"],
         weight=row["weight"],
+        taken_over=tuple(TakenOver(**one) for one in row["taken_over"] or ()),
     )
 
 
@@ -266,30 +284,39 @@ async def ask_cancel(
 
 
 async def load_turn(db: Connection, scope: Scope, message_id: MessageId, *, history: int) -> LoadedTurn | None:
-    """Load a message with up to `history` earlier ones of its conversation."""
+    """Load a message with up to `history` earlier ones of its conversation. Those that were merged into it stand in its text,
+    a line or more each, in their order."""
     row = await db.fetchrow(LOAD_TURN, scope.tenant_id, message_id, history)
     return None if row is None else turn_of(row)
 
 
 def turn_of(row: Row) -> LoadedTurn:
-    """Read the columns of a turn."""
+    """Read the columns of a turn; `merged` may be missing where no message was merged into it."""
     turns: list[Turn] = []
-    for text, answer in row["history"]:
-        turns.append(Turn("user", text))
-        if answer:
-            turns.append(Turn("assistant", answer))
+    merged: list[str] = row.get("merged", [])
+    last_animation: str | None = None
+    for text, answer, animation in row["history"]:
+        if text:
+            turns.append(Turn("user", text))
+        if answer and turns:
+            # Two in a row, in an imported conversation: turns alternate.
+            before = f"{turns.pop().content}\n\n" if turns[-1].role == "assistant" else ""
+            turns.append(Turn("assistant", before + answer))
+            last_animation = animation
     return LoadedTurn(
-        text=row["text"],
+        text="\n".join([*merged, row["text"]]),
         ordinal=row["ordinal"],
         metadata=row["metadata"],
         visitor_id=row["visitor_id"],
         history=tuple(turns),
+        last_animation=last_animation,
         calls_made=row["calls_made"],
         cancel_asked=row["cancel_asked"],
         conversation_id=row["conversation_id"],
         forgotten_upto=row["forgotten_upto"],
         summarised_upto=row["summarised_upto"],
-        history_whole=row["ordinal"] - 1 - max(row["forgotten_upto"], row["summarised_upto"]) <= len(row["history"]),
+        history_whole=row["ordinal"] - 1 - max(row["forgotten_upto"], row["summarised_upto"])
+        <= len(row["history"]) + len(merged),
     )
 
 
@@ -317,23 +344,24 @@ async def list_conversations(
 async def list_transcript(
     db: Connection, scope: Scope, conversation_id: ConversationId, *, after: int = 0, limit: int = 100
 ) -> list[TranscriptItem]:
-    """Messages after ordinal `after`, each followed by its answer, in order; at most `limit` messages."""
+    """Messages after ordinal `after`, each followed by its answer, in order; at most `limit`. None without words is shown."""
     items: list[TranscriptItem] = []
     for row in await db.fetch(TRANSCRIPT, scope.tenant_id, conversation_id, after, limit):
         message_id = row["message_id"]
-        details = {key: row[key] for key in ("error_code", "error_message", "reading", "metadata")}
-        items.append(
-            TranscriptItem(
-                id=message_id,
-                message_id=message_id,
-                role="visitor",
-                text=row["text"],
-                state=row["state"],
-                ordinal=row["ordinal"],
-                created_at=row["created_at"],
-                details=details,
+        details = {key: row[key] for key in ("error_code", "error_message", "reading", "metadata", "merged_into")}
+        if row["text"] or row["answer_id"] is None:
+            items.append(
+                TranscriptItem(
+                    id=message_id,
+                    message_id=message_id,
+                    role="visitor",
+                    text=row["text"],
+                    state=row["state"],
+                    ordinal=row["ordinal"],
+                    created_at=row["created_at"],
+                    details=details,
+                )
             )
-        )
         if row["answer_id"] is None:
             continue
         details = {
@@ -344,6 +372,8 @@ async def list_transcript(
             )
         }  # fmt: skip
         details["grounded"] = is_grounded(row["grounding"])
+        if tone := row["answer_reading"]:
+            details["tone"] = {"label": tone["sentiment"], "score": tone.get("sentiment_score")}
         details["usage"] = {key: row[key] for key in ("input_tokens", "cached_tokens", "output_tokens")}
         items.append(
             TranscriptItem(

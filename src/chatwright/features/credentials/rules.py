@@ -90,7 +90,8 @@ def visitor_id_shown(visitor_id: str) -> str:
 
 
 class VisitorTokens:
-    """Signs and checks visitor tokens: ``cw_vt_`` + base64url(HMAC-SHA256 + JSON array of the claims)."""
+    """Signs and checks visitor tokens: ``cw_vt_`` + base64url(HMAC-SHA256 + JSON array of the claims); and links in the
+    same way, under another name, so that neither passes for the other."""
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) < _MAC_BYTES:
@@ -111,6 +112,10 @@ class VisitorTokens:
         payload = msgspec.json.encode((tenant_id, chatbot_id, visitor_id, expires_at_s))
         text = base64.urlsafe_b64encode(self._mac(payload) + payload).rstrip(b"=").decode()
         return _TOKEN_START + text, expires_at_s
+
+    def derived_key(self, purpose: bytes) -> bytes:
+        """A key of this installation for something else, 32 bytes: the signing secret does not follow from it."""
+        return hmac.digest(self._secret, b"derived\0" + purpose, hashlib.sha256)
 
     def verify(self, token: str, *, now_s: float) -> VisitorClaims:
         """Raises Unauthenticated for a token that is forged, malformed or past its end."""
@@ -134,5 +139,27 @@ class VisitorTokens:
             expires_at_s=expires_at_s,
         )
 
+    def issue_link(self, *, tenant_id: TenantId, target: str, now_s: float, ttl_s: int) -> str:
+        """A token that stands in an address and opens `target` of the tenant, nothing else, for `ttl_s` seconds."""
+        payload = msgspec.json.encode((tenant_id, target, int(now_s) + ttl_s))
+        return base64.urlsafe_b64encode(self._link_mac(payload) + payload).rstrip(b"=").decode()
+
+    def verify_link(self, token: str, *, now_s: float) -> tuple[TenantId, str]:
+        """(tenant, target). Raises Unauthenticated for a token that is forged, malformed or past its end."""
+        try:
+            raw = base64.b64decode(token[:_TOKEN_AT_MOST] + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raise Unauthenticated("the link is malformed") from None
+        payload = raw[_MAC_BYTES:]
+        if not hmac.compare_digest(raw[:_MAC_BYTES], self._link_mac(payload)):
+            raise Unauthenticated("the link is not ours")
+        tenant_id, target, expires_at_s = msgspec.json.decode(payload, type=tuple[str, str, int])
+        if now_s >= expires_at_s:
+            raise Unauthenticated("the link has expired; ask for the import again to get a new one")
+        return TenantId(tenant_id), target
+
     def _mac(self, payload: bytes) -> bytes:
         return hmac.digest(self._secret, b"visitor-token:" + payload, "sha256")
+
+    def _link_mac(self, payload: bytes) -> bytes:
+        return hmac.digest(self._secret, b"link:" + payload, "sha256")

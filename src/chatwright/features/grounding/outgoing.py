@@ -68,7 +68,7 @@ _ADDRESS_MARKS = frozenset(":/.\\@")
 
 
 class Outgoing:
-    """A hold-back window (`pipeline.stream.HoldBack`) for one answer.
+    """A hold-back window (`pipeline.hold_back.HoldBack`) for one answer.
 
     `sources`: how many there are, numbered from 1. `hosts`: those that addresses may lead to, lower case; "*.example.com"
     stands for every name below, "*" for all.

@@ -96,6 +96,17 @@ HOLDS = """
 SELECT count(*) FROM jobs WHERE tenant_id = $1 AND id = $2 AND attempt = $3 AND state = 'running'
 """
 
+SHOW = """
+-- The first text of an answer goes out: from here on no later message takes this one over. No row: one has.
+UPDATE jobs SET visible_at = coalesce(visible_at, now())
+ WHERE tenant_id = $1 AND id = $2 AND attempt = $3 AND state = 'running'
+"""
+
+OF_BURST = """
+SELECT j.id FROM messages m JOIN jobs j ON j.tenant_id = m.tenant_id AND j.message_id = m.id
+ WHERE m.tenant_id = $1 AND m.merged_into = $2
+"""
+
 GET = """
 SELECT id, type, state, result, attempt, error_code, error, priority, queue, created_at, started_at, finished_at
   FROM jobs WHERE tenant_id = $1 AND id = $2
@@ -258,6 +269,16 @@ async def get_row(db: Connection, scope: Scope, job_id: JobId) -> Job | None:
 async def holds(db: Connection, job: Job) -> bool:
     """Whether this attempt still owns the job."""
     return bool(await db.fetchval(HOLDS, job.scope.tenant_id, job.id, job.attempt))
+
+
+async def show(db: Connection, job: Job) -> bool:
+    """Note that the first text of the job's answer goes out. False: another attempt, or a later message, took over."""
+    return await _changed(db, SHOW, job)
+
+
+async def list_burst(db: Connection, scope: Scope, message_id: MessageId) -> list[JobId]:
+    """The jobs of the messages that were merged into this one."""
+    return [row["id"] for row in await db.fetch(OF_BURST, scope.tenant_id, message_id)]
 
 
 async def ended_by(db: Connection, job: Job) -> bool:

@@ -66,9 +66,10 @@ INSERT_CHUNKS = """
 -- Vectors come from what is staged for the document, or from a chunk of the base with the same content.
 -- $4 the base's embedder, $5 its next one or NULL.
 INSERT INTO chunks (id, tenant_id, knowledge_base_id, document_id, ordinal, heading, anchor, text, tokens, content_hash,
-                    page, language, question, term_count, keywords, term_keys, embedding, embedding_next)
+                    page, language, question, term_count, keywords, term_keys, suspicion, embedding, embedding_next)
 SELECT new.id, $1, $2, $3, new.ordinal, new.heading, new.anchor, new.text, new.tokens, new.content_hash,
        new.page, new.language, new.question, new.term_count, new.keywords::sparsevec, new.term_keys::integer[],
+       new.suspicion,
        coalesce(staged.embedding, (SELECT c.embedding FROM chunks c
                                     WHERE c.tenant_id = $1 AND c.knowledge_base_id = $2
                                       AND c.content_hash = new.content_hash LIMIT 1)),
@@ -78,9 +79,9 @@ SELECT new.id, $1, $2, $3, new.ordinal, new.heading, new.anchor, new.text, new.t
                                              AND c.content_hash = new.content_hash
                                              AND c.embedding_next IS NOT NULL LIMIT 1)) END
   FROM unnest($6::uuid[], $7::integer[], $8::text[], $9::text[], $10::text[], $11::integer[], $12::bytea[],
-              $13::integer[], $14::text[], $15::text[], $16::integer[], $17::text[], $18::text[])
+              $13::integer[], $14::text[], $15::text[], $16::integer[], $17::text[], $18::text[], $19::real[])
        AS new (id, ordinal, heading, anchor, text, tokens, content_hash, page, language, question, term_count, keywords,
-               term_keys)
+               term_keys, suspicion)
   LEFT JOIN staged_vectors AS staged
          ON staged.tenant_id = $1 AND staged.document_id = $3 AND staged.embedder = $4
         AND staged.content_hash = new.content_hash
@@ -337,4 +338,5 @@ def _columns(chunks: Sequence[IndexedChunk]) -> list[list[object]]:
         [each.keywords for each in chunks],
         # An array of arrays must be a rectangle: each goes as the text of one.
         ["{" + ",".join(map(str, each.term_keys)) + "}" for each in chunks],
+        [each.suspicion for each in chunks],
     ]

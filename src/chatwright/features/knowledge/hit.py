@@ -30,7 +30,7 @@ class Hit:
     have (0 to about 2), `words` the share of the question's words that stand in it, its title and headings, weighted by how
     rare they are in the base. `relevance` is in 0..1: the probability that the hit answers, 0.0 until `rank` has seen the
     question; `evidence` is None until then. `page` is counted from 1, where the document has pages. `question` is that
-    of an FAQ pair.
+    of an FAQ pair. `suspicion` (0..1, None: none) is how sure the guard is that it speaks to a model instead of to readers.
     """
 
     chunk_id: ChunkId
@@ -47,5 +47,6 @@ class Hit:
     page: int | None = None
     language: str | None = None
     question: str | None = None
+    suspicion: float | None = None
     relevance: float = 0.0
     evidence: Evidence | None = None

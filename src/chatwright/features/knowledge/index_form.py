@@ -18,12 +18,14 @@ INDEX_FORM = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedChunk:
-    """`keywords` is a sparsevec's text form; `term_count` counts terms with repeats, `term_keys` are distinct."""
+    """`keywords` is a sparsevec's text form; `term_count` counts terms with repeats, `term_keys` are distinct. `suspicion` in
+    0..1: how sure the guard is that it speaks to a model instead of to readers; None: it does not."""
 
     chunk: Chunk
     keywords: str
     term_keys: tuple[int, ...]
     term_count: int
+    suspicion: float | None = None
 
 
 def prepare_chunks(knowledge_base_id: str, title: str, chunks: Sequence[Chunk]) -> list[IndexedChunk]:
@@ -50,4 +52,6 @@ def index_hash(title: str, chunks: Sequence[IndexedChunk]) -> bytes:
         chunk = each.chunk
         parts = (chunk.heading, chunk.anchor, chunk.text, chunk.page, chunk.language, chunk.question, each.keywords)
         digest.update(b"\0" + chunk.content_hash + repr(parts).encode("utf-8", "replace"))
+        if each.suspicion is not None:
+            digest.update(b"\0suspicion %.2f" % each.suspicion)
     return digest.digest()

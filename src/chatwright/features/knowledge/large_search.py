@@ -57,13 +57,13 @@ WITH asked AS (
          CROSS JOIN worded_chunks($2, CASE WHEN pairs THEN first ELSE fitting END, pairs, question.terms, $9::integer,
                                   $7::integer) AS worded)
 -- Row by row: the planner would rather read all chunks of the tenant than believe that so few are found.
-SELECT c.id, c.document_id, c.ordinal, c.heading, c.anchor, c.text, c.page, c.language, c.question, c.title, c.url,
+SELECT c.id, c.document_id, c.ordinal, c.heading, c.anchor, c.text, c.page, c.language, c.question, c.suspicion, c.title, c.url,
        c.cosine, c.keywords, question.rarity, usual.chunks, usual.mean, usual.spread,
        ARRAY(SELECT asked.place FROM asked WHERE asked.key = ANY(c.term_keys)) AS said
   FROM found
  CROSS JOIN question
  CROSS JOIN LATERAL (
-        SELECT c.id, c.document_id, c.ordinal, c.heading, c.anchor, c.text, c.page, c.language, c.question, c.term_keys,
+        SELECT c.id, c.document_id, c.ordinal, c.heading, c.anchor, c.text, c.page, c.language, c.question, c.suspicion, c.term_keys,
                d.title, d.url, coalesce(-(c.embedding <#> $3::real[]::halfvec), 0) AS cosine,
                coalesce(-(c.keywords <#> question.terms), 0) AS keywords
           FROM chunks c JOIN documents d ON d.tenant_id = $1 AND d.id = c.document_id

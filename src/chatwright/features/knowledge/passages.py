@@ -7,14 +7,15 @@ from chatwright.domain.ids import ChunkId, DocumentId
 from chatwright.domain.scope import Scope
 
 LIST_PASSAGES = """
-SELECT id, ordinal, heading, anchor, page, language, question, text, tokens FROM chunks
+SELECT id, ordinal, heading, anchor, page, language, question, text, tokens, suspicion FROM chunks
  WHERE tenant_id = $1 AND document_id = $2 AND ordinal > $3 ORDER BY ordinal LIMIT $4
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A chunk as it is shown. `ordinal` counts from 0 within its document, `page` from 1; `tokens` are the embedder's."""
+    """A chunk as it is shown. `ordinal` counts from 0 within its document, `page` from 1; `tokens` are the embedder's.
+    `suspicion` (0..1, null: none) is how sure the guard is that it speaks to a model instead of to readers."""
 
     id: ChunkId
     ordinal: int
@@ -25,6 +26,7 @@ class Passage:
     question: str | None
     text: str
     tokens: int
+    suspicion: float | None = None
 
 
 async def list_passages(

@@ -82,6 +82,7 @@ def choose_sources(
             score=round(choice.hit.relevance, 4),
             quote=best_quote(question, choice.hit.text),
             text=choice.hit.text,
+            suspicious=choice.hit.suspicion is not None,
         )
         for choice in sources
     ]

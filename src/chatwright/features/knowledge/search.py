@@ -52,12 +52,12 @@ WITH{_ASKED},
              UNION
              (SELECT * FROM scored WHERE keywords > 0 ORDER BY keywords DESC, id LIMIT $7)) AS halves)
 -- Row by row: the planner would rather read all documents of the tenant than believe that so few are found.
-SELECT c.id, c.document_id, c.ordinal, c.heading, c.anchor, c.text, c.page, c.language, c.question, c.title, c.url,
+SELECT c.id, c.document_id, c.ordinal, c.heading, c.anchor, c.text, c.page, c.language, c.question, c.suspicion, c.title, c.url,
        found.cosine, found.keywords, question.rarity, usual.chunks, usual.mean, usual.spread,
        ARRAY(SELECT asked.place FROM asked WHERE asked.key = ANY(c.term_keys)) AS said
   FROM found
  CROSS JOIN LATERAL (
-        SELECT c.id, c.document_id, c.ordinal, c.heading, c.anchor, c.text, c.page, c.language, c.question, c.term_keys,
+        SELECT c.id, c.document_id, c.ordinal, c.heading, c.anchor, c.text, c.page, c.language, c.question, c.suspicion, c.term_keys,
                d.title, d.url
           FROM chunks c JOIN documents d ON d.tenant_id = $1 AND d.id = c.document_id
          WHERE c.tenant_id = $1 AND c.id = found.id
@@ -141,6 +141,7 @@ async def retrieve(
                 page=row["page"],
                 language=row["language"],
                 question=row["question"],
+                suspicion=row["suspicion"],
                 cosine=float(row["cosine"]),
                 keyword_score=float(row["keywords"]) / total,
                 words=weighed.share({names[place - 1] for place in row["said"]}),

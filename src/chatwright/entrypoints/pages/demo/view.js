@@ -1,8 +1,9 @@
 // Draws turns and the drawer, reports what the visitor does through callbacks. Knows no network and no frames.
 
+import { outcome } from "./actions.js";
 import { explain } from "./conversation.js";
 import { Drawer } from "./drawer.js";
-import { parse, render, safeHref } from "./markdown.js";
+import { parse, render } from "./markdown.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const NEAR_BOTTOM_PX = 90;
@@ -254,6 +255,8 @@ export class View {
     const sources = make("ul", "sources");
     sources.setAttribute("aria-label", "Sources");
     const actions = make("div", "actions");
+    actions.setAttribute("role", "group");
+    actions.setAttribute("aria-label", "What you can do next");
     const trouble = make("div", "trouble");
     const meta = make("div", "meta");
     const stack = make("div", "stack", make("span", "visually-hidden", `${this.#name}: `), body, trouble, sources, actions, meta);
@@ -298,7 +301,7 @@ export class View {
     this.#drawTrouble(turn, parts);
     this.#drawMeta(turn, parts, live);
     if (fresh && parts.phase !== phase && !live && parts.phase !== null) {
-      if (phase === "done") $("announcer").textContent = `${this.#name}: ${parts.body.textContent}`;
+      if (phase === "done" && answer.text) $("announcer").textContent = `${this.#name}: ${parts.body.textContent}`;
       else if (turn.error) $("announcer").textContent = explain(turn.error.code, turn.error.message);
       else if (phase === "stopped") $("announcer").textContent = "Stopped";
     }
@@ -330,22 +333,35 @@ export class View {
 
   #drawActions(answer, { actions }, live) {
     const list = Array.isArray(answer.actions) ? answer.actions : [];
-    actions.hidden = live || list.length === 0;
-    actions.replaceChildren(
-      ...list.slice(0, 5).map(({ label, kind, value }) => {
-        const href = kind === "link" || kind === "url" ? safeHref(value, location.href) : null;
-        if (href) {
-          const link = make("a", "action", label);
-          link.href = href;
-          link.target = "_blank";
-          link.rel = "noopener noreferrer";
-          return link;
-        }
-        const action = button("action", null, label);
-        action.addEventListener("click", () => this.#submit(value || label));
-        return action;
-      }),
-    );
+    const drawn = live ? [] : list.slice(0, 5).flatMap((action) => this.#action(action, actions) ?? []);
+    actions.hidden = drawn.length === 0;
+    actions.replaceChildren(...drawn);
+  }
+
+  #action(action, actions) {
+    const does = outcome(action, location.href);
+    if (!does) return null;
+    const mark = { link: "link", handoff: "person", form: "form" }[action.kind];
+    const content = [...(mark ? [icon(mark)] : []), make("span", "", action.label)];
+    if (does.href) {
+      const link = make("a", "action", ...content);
+      link.href = does.href;
+      link.target = "_blank";
+      link.rel = "noopener noreferrer";
+      return link;
+    }
+    const control = button("action", null, ...content);
+    control.addEventListener("click", () => {
+      if (does.send) {
+        this.#submit(does.send);
+        return;
+      }
+      actions.querySelector(".action-note")?.remove();
+      actions.append(make("p", "action-note", does.note));
+      $("announcer").textContent = does.note;
+      this.#follow();
+    });
+    return control;
   }
 
   #drawTrouble(turn, { trouble }) {

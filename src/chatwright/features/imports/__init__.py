@@ -1,0 +1,126 @@
+"""Conversations that come in as files: how the files are read, what their rows mean, how they are stored and reported."""
+
+from chatwright.features.imports.after_store import (
+    Exchanged,
+    SummaryRow,
+    keep_summaries,
+    list_answered,
+    list_to_summarise,
+    list_unordered,
+    load_exchanges,
+    order_conversation,
+)
+from chatwright.features.imports.arranging import in_order, into_units, without_twins
+from chatwright.features.imports.dialect import Dialect, Wishes, sniff
+from chatwright.features.imports.faq import Draft, Drafter, to_markdown
+from chatwright.features.imports.guessing import guess
+from chatwright.features.imports.items import Item, ItemMaker, Problem, Redact
+from chatwright.features.imports.mapping import PRESETS, ColumnMap, check_map, over_preset, read_map
+from chatwright.features.imports.options import PERSONAL, Options, Personal, read_enrichment, read_personal
+from chatwright.features.imports.planning import Plan, Planner
+from chatwright.features.imports.records import Record, RecordReader, open_records
+from chatwright.features.imports.report import Facts, problems_csv, report_html, report_json
+from chatwright.features.imports.store import (
+    Checkpoint,
+    Import,
+    add_counts,
+    advance,
+    count_open,
+    count_to_summarise,
+    delete_preset,
+    drop_file,
+    end_import,
+    get_counts,
+    get_import,
+    hold,
+    insert_import,
+    list_conversations_of,
+    list_imports,
+    list_presets,
+    list_problems,
+    list_units,
+    pause,
+    put_preset,
+    resume,
+    set_report,
+    set_stage,
+    take_up,
+)
+from chatwright.features.imports.unpacking import Arriving
+from chatwright.features.imports.write_store import Unit, Written, write_unit
+
+UNITS_AT_MOST = 1_000_000
+"""More units than one window can have: numbers of units are made of a window's number and a place in it."""
+
+__all__ = [
+    "PERSONAL",
+    "PRESETS",
+    "UNITS_AT_MOST",
+    "Arriving",
+    "Checkpoint",
+    "ColumnMap",
+    "Dialect",
+    "Draft",
+    "Drafter",
+    "Exchanged",
+    "Facts",
+    "Import",
+    "Item",
+    "ItemMaker",
+    "Options",
+    "Personal",
+    "Plan",
+    "Planner",
+    "Problem",
+    "Record",
+    "RecordReader",
+    "Redact",
+    "SummaryRow",
+    "Unit",
+    "Wishes",
+    "Written",
+    "add_counts",
+    "advance",
+    "check_map",
+    "count_open",
+    "count_to_summarise",
+    "delete_preset",
+    "drop_file",
+    "end_import",
+    "get_counts",
+    "get_import",
+    "guess",
+    "hold",
+    "in_order",
+    "insert_import",
+    "into_units",
+    "keep_summaries",
+    "list_answered",
+    "list_conversations_of",
+    "list_imports",
+    "list_presets",
+    "list_problems",
+    "list_to_summarise",
+    "list_units",
+    "list_unordered",
+    "load_exchanges",
+    "open_records",
+    "order_conversation",
+    "over_preset",
+    "pause",
+    "problems_csv",
+    "put_preset",
+    "read_enrichment",
+    "read_map",
+    "read_personal",
+    "report_html",
+    "report_json",
+    "resume",
+    "set_report",
+    "set_stage",
+    "sniff",
+    "take_up",
+    "to_markdown",
+    "without_twins",
+    "write_unit",
+]
