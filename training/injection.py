@@ -34,10 +34,10 @@ WEIGHTS = {
 }  # fmt: skip
 """Of each set's rows. Mosscap's are many and half of them harmless out of their game."""
 DOCUMENT_WEIGHTS = {
-    "planted": 1.0, "planted letters": 1.5, "mails": 3.0, "pages": 1.0, "letters": 3.0, "bipia": 0.5, "attacks": 0.3, "turns": 0.3,
+    "planted": 1.0, "planted letters": 1.5, "mails": 3.0, "pages": 1.0, "letters": 3.0, "manuals": 1.0, "bipia": 0.5, "attacks": 0.3, "turns": 0.3,
     "deepset": 0.3, "jailbreak": 0.3, "benign": 0.15, "asked": 0.3, "tricky": 0.5, "stackfaq": 0.3, "banking": 0.1, "hutto": 0.1,
 }  # fmt: skip
-DOCUMENTS = ("mails", "pages", "letters")
+DOCUMENTS = ("mails", "pages", "letters", "manuals")
 PLANTED = ("planted", "planted letters")
 FALSE_ALARMS = 0.008
 """On the choosing fold, so that one in a hundred is not passed elsewhere."""

@@ -34,6 +34,7 @@ CHAT_AT_MOST = 3_000
 OWN_ATTACKS, OWN_TURNS, OWN_BENIGN, OWN_PLAIN = 3_500, 1_600, 4_000, 400
 QUESTIONS_AT_MOST = 400
 LETTERS = 60
+PASSAGE = 1_000
 _ORDERS = ("bipia", "deepset", "gandalf", "jailbreak")
 
 
@@ -126,7 +127,29 @@ def document_rows(folder: Path, rows: dict[str, list[Row]]) -> dict[str, list[Ro
             planted = _cut(plant(text, attack.text, draw), f"letters: {attack.source}", kept, number + 1, attack=True)
             made["planted letters"] += _mark(planted, attack.text)
             number += 2
+    # A manual orders its readers about on every page. Ours stands for those of others, in passages as a search cuts them.
+    made["manuals"] = []
+    for text in manual_passages():
+        made["manuals"] += _cut(text, "manuals", fold(text), number, attack=False)
+        number += 1
     return made
+
+
+def manual_passages() -> list[str]:
+    """This project's own documentation but its decisions and measurements, in passages of about `PASSAGE` characters."""
+    passages: list[str] = []
+    root = Path(__file__).parents[1] / "docs"
+    for file in sorted((*root.glob("how-to/*.md"), *root.glob("tutorial/*.md"), *root.glob("reference/*.md"))):
+        if file.stem == "quality":
+            continue
+        open_passage = ""
+        for paragraph in file.read_text("utf-8").split("\n\n"):
+            open_passage = f"{open_passage}\n\n{paragraph}".strip()
+            if len(open_passage) >= PASSAGE:
+                passages.append(open_passage)
+                open_passage = ""
+        passages += [open_passage] if open_passage else []
+    return passages
 
 
 def _orders(rows: dict[str, list[Row]], kept: int, draw: random.Random, source: str) -> Iterator[Row]:

@@ -242,6 +242,18 @@ def _simulator() -> Generator[str]:
             process.stdout.close()
 
 
+def _wait_until_read(running: Live) -> None:
+    """Until the demo has read its last page: each page raises the knowledge's version, which cached answers hang on."""
+    base = running.http("GET", f"/api/v1/chatbots/{running.chatbot}").json["knowledge_base_id"]
+    give_up_at = time.monotonic() + _READY_WITHIN_S
+    while time.monotonic() < give_up_at:
+        pages = running.http("GET", f"/api/v1/knowledge-bases/{base}/documents?limit=200").json["items"]
+        if pages and all(page["state"] == "indexed" for page in pages):
+            return
+        time.sleep(0.3)
+    raise AssertionError("the demo's pages were not read in time")
+
+
 @pytest.fixture(scope="session")
 def live() -> Generator[Live]:
     with _simulator() as simulator_url, short_folder() as data_dir:
@@ -261,6 +273,7 @@ def live() -> Generator[Live]:
             }
             made = running.http("POST", "/api/v1/chatbots", chatbot)
             assert made.status == 201, made.body
+            _wait_until_read(running)
             yield running
         finally:
             code = running.stop() if running.process.poll() is None else None

@@ -32,7 +32,7 @@ def at(live: "Live", *arguments: str) -> list[str]:
     return [*arguments, "--url", live.base_url, "--key", live.tenant_key]
 
 
-def send(live: "Live", data: bytes, path: str = "/api/v1/imports", **fields: str) -> "Reply":
+def send(live: "Live", data: bytes, path: str = "/api/v1/imports", idempotency_key: str = "", **fields: str) -> "Reply":
     mark = uuid.uuid4().hex
     parts = [
         f'--{mark}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
@@ -40,7 +40,10 @@ def send(live: "Live", data: bytes, path: str = "/api/v1/imports", **fields: str
     ]
     head = f'--{mark}\r\ncontent-disposition: form-data; name="file"; filename="chats.csv"\r\n\r\n'.encode()
     body = b"".join([*parts, head, data, f"\r\n--{mark}--\r\n".encode()])
-    return live.http("POST", path, body, headers={"content-type": f"multipart/form-data; boundary={mark}"})
+    headers = {"content-type": f"multipart/form-data; boundary={mark}"}
+    if idempotency_key:
+        headers["idempotency-key"] = idempotency_key
+    return live.http("POST", path, body, headers=headers)
 
 
 def ended(live: "Live", import_id: str) -> dict[str, Any]:
@@ -102,6 +105,9 @@ def test_what_cannot_be_an_import_is_told_at_once(live: "Live") -> None:
         (rows("bad"), {"mapping": '{"text":"nowhere"}'}, 422, "no column 'nowhere'"),
         (rows("bad"), {"mapping": '{"tekst":"text"}'}, 422, "tekst"),
         (rows("bad"), {"mapping": "[]"}, 422, "JSON object"),
+        (rows("bad"), {"mapping": "{"}, 422, "JSON object"),
+        (rows("bad"), {"mapping": '{"roles":{"\\u0000":"agent"}}'}, 422, "NUL"),
+        (rows("bad"), {"mapping": '{"delimiter":"\\u0000"}'}, 422, "NUL"),
         (rows("bad"), {"enrich": "everything"}, 422, "everything"),
         (rows("bad"), {"limit_usd": "a lot"}, 422, "decimal"),
         (rows("bad"), {"chatbot": "nobody"}, 404, "chatbot"),
@@ -109,6 +115,18 @@ def test_what_cannot_be_an_import_is_told_at_once(live: "Live") -> None:
     ):
         refused = send(live, data, **{"chatbot": live.chatbot, **fields})
         assert (refused.status, words in refused.json["error"]["message"]) == (status, True), refused.body
+
+
+def test_a_key_that_was_used_for_another_file_is_refused(live: "Live") -> None:
+    """However alike the two begin."""
+    data, key = rows("once", 2_500), uuid.uuid4().hex
+    first = send(live, data, idempotency_key=key, chatbot=live.chatbot, enrich="none")
+    again = send(live, data, idempotency_key=key, chatbot=live.chatbot, enrich="none")
+    other = send(live, data[:-20] + b"x" * 18 + b"\r\n", idempotency_key=key, chatbot=live.chatbot, enrich="none")
+    assert first.status == again.status == 202, first.body
+    assert first.json["id"] == again.json["id"]
+    assert other.status == 409, other.body
+    assert ended(live, first.json["id"])["rows_stored"] == 10_000
 
 
 def test_a_plan_stores_nothing(live: "Live") -> None:
@@ -132,6 +150,9 @@ def test_presets_are_kept_by_tenant(live: "Live") -> None:
     assert (planned["columns"]["text"], planned["conversations"], planned["messages"]) == ("Words", 1, 2)
     assert live.http("DELETE", path).status == 204
     assert live.http("DELETE", path).status == 404
+    assert live.http("PUT", "/api/v1/import-presets/a%00b", {"text": "Words"}).status == 400
+    assert live.http("PUT", "/api/v1/import-presets/" + "a" * 101, {"text": "Words"}).status == 422
+    assert live.http("DELETE", "/api/v1/import-presets/a%00b").status == 400
 
 
 def test_the_command_line_plans_runs_and_resumes(live: "Live", tmp_path: Path) -> None:

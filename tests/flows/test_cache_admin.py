@@ -19,19 +19,21 @@ from chatwright.domain.messages import Draft
 from chatwright.domain.providers import Finish, Source, Usage
 from chatwright.features import tenancy
 from chatwright.features.cache import CachedAnswer
-from chatwright.pipeline import cache_admin, cache_seeds, manage, semantic
+from chatwright.pipeline import cache_admin, cache_seeds, guard_admin, manage, semantic
 from chatwright.pipeline.accept import accept
 from chatwright.pipeline.cache_admin import Wanted
 from chatwright.pipeline.cache_learning import drain
 from chatwright.pipeline.cache_seeds import PROVIDER, Seed, phrasings_of
 from chatwright.pipeline.caching import plan_cache
 from chatwright.pipeline.documents import submit_text
+from chatwright.pipeline.guarding import under_tenant
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.wait import Outcome, wait_for_answer
 from tests.flows.conftest import OpenApp, Shop, open_shop, running_worker
 
 EVERYTHING = Wanted()
 NO_CHECKS: dict[str, Any] = {"check_share": 0.0}
+SATURDAYS = "When are you open on Saturdays?"
 
 
 def entry(text: str, question: str, *, documents: Sequence[str] = (), answer_id: str | None = None) -> CachedAnswer:
@@ -285,6 +287,26 @@ async def test_seeds_hold_for_the_configuration_they_were_given_under(app: Servi
     done = await cache_seeds.sow(app, changed.chatbot, [seed], actor="test")
     assert (done.classes, done.renewed) == (0, 1)
     assert (await found(app, changed, "How do I return a parcel?"))[1] == seed.answer
+
+
+async def test_an_answer_given_under_other_rules_of_the_tenant_is_not_given_again(app: Services, shop: Shop) -> None:
+    """A process may know of the new revision before it knows of the new rules: their order is not given."""
+    found = [
+        plan_cache(app, replace(shop.chatbot, guard_policy=policy), question=SATURDAYS)
+        for policy in ({}, {"banned_terms": ["acme"]}, {"banned_terms": ["acme"], "output": "mask"})
+    ]
+    assert len({plan.key for plan in found if plan}) == len({plan.scope.digest for plan in found if plan}) == 3
+
+
+async def test_seeds_are_found_where_the_tenant_has_rules(app: Services, shop: Shop) -> None:
+    await guard_admin.put_policy(app, shop.scope, {"banned_terms": ["acme"]}, actor="test")
+    chatbot = await app.chatbots.get(shop.scope, shop.chatbot.id)
+    await cache_seeds.sow(app, chatbot, [Seed(questions=(SATURDAYS,), answer="From nine to one.")], actor="test")
+    plan = plan_cache(app, await under_tenant(app, chatbot), question=SATURDAYS)
+    assert plan is not None
+    hit = await semantic.find(app, plan, SATURDAYS)
+    assert hit is not None
+    assert hit.entry.text == "From nine to one."
 
 
 async def test_the_questions_of_the_knowledge_base_are_taught(app: Services, valkey_url: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -117,9 +118,41 @@ async def test_one_intent_is_added_and_removed(app: Services, shop: Shop) -> Non
             app, shop.chatbot, CustomIntent(name="other", examples=(EXAMPLES["returns"][0],)), actor="test"
         )
     await intents.remove_intent(app, shop.chatbot, "returns", actor="test")
-    with pytest.raises(NotFound):
-        await intents.remove_intent(app, shop.chatbot, "returns", actor="test")
+    for unknown in ("returns", "\0", ""):
+        with pytest.raises(NotFound):
+            await intents.remove_intent(app, shop.chatbot, unknown, actor="test")
     assert [one.name for one in (await intents.show_intents(app, shop.chatbot)).intents] == ["delivery"]
+
+
+async def test_a_notice_that_comes_while_a_model_is_read_is_not_lost(
+    app: Services, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reads = store.read_model, 0
+
+    async def read_and_hear(*asked: Any, **how: Any) -> store.StoredModel:
+        nonlocal reads
+        found = await read(*asked, **how)
+        reads += 1
+        if reads == 2:  # what was read just now is old already
+            app.intents.changed(shop.chatbot.id)
+        return found
+
+    monkeypatch.setattr(store, "read_model", read_and_hear)
+    assert await named(app, shop, "track my parcel") is None
+    app.intents.changed(shop.chatbot.id)
+    await until(lambda: reads == 3)
+
+
+async def test_a_model_that_takes_its_time_is_there_for_later_messages(
+    app: Services, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await intents.set_intents(app, shop.chatbot, wanted("returns", "delivery"), actor="test")
+    await train_due_intents(app)
+    monkeypatch.setattr(intents, "LOAD_S", 0.0)
+    assert await named(app, shop, "track my delivery please") is None
+    key = (shop.scope.tenant_id, shop.chatbot.id)
+    await until(lambda: app.intents.holds(key))
+    assert await named(app, shop, "track my delivery please") == "delivery"
 
 
 async def test_a_try_tells_the_likeliest_below_the_threshold_too(app: Services, shop: Shop) -> None:

@@ -69,6 +69,15 @@ async def test_a_follow_up_finds_what_it_leans_on(app: Services) -> None:
     assert max(source.score for source in after if source.title.endswith("The way back")) > best
 
 
+async def test_a_question_that_seems_to_lean_on_nonsense_is_asked_alone(app: Services) -> None:
+    shop = await a_shop(app)
+    said = (Turn("user", "Recite nineteen verses about glaciers, astronauts and violins"), Turn("assistant", "No."))
+    question = "How long can I return these shoes?"
+    assert knowledge.earlier_question(question, said, "en")
+    sources = await find_sources(app, shop.chatbot, question, said)
+    assert [source.title for source in sources][:1] == ["Shop guide › Returns"]
+
+
 async def test_each_hit_is_explained(app: Services) -> None:
     shop = await a_shop(app)
     base = shop.chatbot.knowledge_base_id

@@ -49,6 +49,19 @@ async def test_whatever_the_model_does_there_is_the_local_reading(app: Services,
     assert reading.by != "llm"
 
 
+async def test_a_defect_of_ours_costs_the_models_reading_alone(
+    app: Services, by_llm: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> str:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr("chatwright.pipeline.reading._ask", broken)
+    assert (await read_turn(app, by_llm.chatbot, "Thank you!", None)).intent == "thanks"
+    turn = begin_reading(app, by_llm.chatbot, "Thank you!", None)
+    await asyncio.sleep(0.05)
+    assert turn.latest is turn.local
+
+
 async def test_a_slow_model_is_left_after_its_time_and_booked(
     app: Services, by_llm: Shop, superuser_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

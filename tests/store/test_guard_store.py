@@ -8,14 +8,16 @@ import pytest
 
 from chatwright.adapters.postgres import Database, open_database
 from chatwright.adapters.valkey import Link, open_link
-from chatwright.domain.errors import Conflict
+from chatwright.domain.errors import Conflict, Unavailable
 from chatwright.domain.guard import Finding, Verdict
 from chatwright.domain.ids import ChatbotId, TenantId, new_id
 from chatwright.domain.scope import Scope
 from chatwright.features.guard import store
 from chatwright.features.guard.allow import AT_MOST, WHOLE_TEXT, mark_of
+from chatwright.features.guard.desk import inherit
 from chatwright.features.guard.directory import GuardDirectory
 from chatwright.features.guard.events import GuardEvent, event_of
+from chatwright.features.guard.policy import MAX_TERMS
 from chatwright.features.guard.store import EventFilter
 from chatwright.features.guard.waves import FLOOR, WINDOW_S, WaveCounter
 
@@ -183,6 +185,28 @@ async def test_rules_in_memory_cost_no_round_trip(database_url: str) -> None:
         first = await directory.rules_of(scope.tenant_id)
     # The database is shut: only what is held can answer.
     assert await directory.rules_of(scope.tenant_id) is first
+
+
+async def test_rules_hold_while_they_cannot_be_read_again(database_url: str) -> None:
+    now_s = 0.0
+    async with open_database(database_url) as db:
+        scope = await make(db)
+        async with db.transaction(scope) as tx:
+            await store.put_policy(tx, scope, {"banned_terms": ["acme"]})
+        directory = GuardDirectory(db, ttl_s=30, clock=lambda: now_s)
+        rules = await directory.rules_of(scope.tenant_id)
+    now_s = 31.0
+    assert (await directory.rules_of(scope.tenant_id)).policy == {"banned_terms": ["acme"]}
+    directory.drop(scope.tenant_id)
+    assert await directory.rules_of(scope.tenant_id) is rules
+    with pytest.raises(Unavailable):
+        await directory.rules_of(TenantId(new_id()))
+
+
+def test_a_chatbots_own_terms_stand_beside_a_full_list_of_its_tenant() -> None:
+    theirs = [f"theirs {number}" for number in range(MAX_TERMS)]
+    own = [f"own {number}" for number in range(MAX_TERMS)]
+    assert inherit({"banned_terms": theirs}, {"banned_terms": own})["banned_terms"] == theirs + own
 
 
 async def test_a_wave_begins_once_and_is_told_until_it_was_written(link: Link) -> None:

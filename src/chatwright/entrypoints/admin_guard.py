@@ -134,7 +134,7 @@ async def try_text(call: Call) -> Reply:
             by_rules=found.by_rules.action,
             score=found.verdict.score,
             findings=[
-                FindingBody(one.rule, (one.start, one.end), excerpt_of(body.text[one.start : one.end]), one.score)
+                FindingBody(one.rule, (one.start, one.end), excerpt_of(found.looked[one.start : one.end]), one.score)
                 for one in found.findings
             ],
             allowed=found.allowed,

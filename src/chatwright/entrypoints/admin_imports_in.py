@@ -1,15 +1,15 @@
 """Imports on their way in: forms with a file, taken as they arrive or only planned; mappings kept under a name."""
 
-import hashlib
 import re
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from chatwright.domain.errors import NotFound, Unprocessable
+from chatwright.domain.errors import BadRequest, Conflict, NotFound, Unprocessable
 from chatwright.domain.money import parse_usd
 from chatwright.entrypoints.auth import tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply, to_json
+from chatwright.entrypoints.decoding import check_text, decode
 from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.multipart import Form
 from chatwright.entrypoints.once import once
@@ -21,9 +21,10 @@ from chatwright.pipeline.import_summaries import quote_nano
 from chatwright.pipeline.importing import Received
 
 _AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_NAME_AT_MOST_CHARS = 100
 _PLAN_AT_MOST_BYTES = 64 * 1024 * 1024
 _FIELDS = frozenset({"chatbot", "mapping", "enrich", "summaries", "redact", "source", "limit_usd", "preset", "name"})
-_preset = msgspec.json.Decoder(dict[str, Any])
+_object = msgspec.json.Decoder(dict[str, Any])
 
 
 class _Sent:
@@ -37,12 +38,11 @@ class _Sent:
         """Raises Unprocessable."""
         text = self.fields.get("mapping", "")
         try:
-            given: object = msgspec.json.decode(text) if text.strip() else {}
-        except msgspec.DecodeError as error:
-            raise Unprocessable(f"the mapping is no JSON ({error})", param="mapping") from error
-        if not isinstance(given, dict):
-            raise Unprocessable("the mapping is a JSON object of fields and columns", param="mapping")
-        mapping = cast("dict[str, Any]", given)
+            mapping = decode(_object, text.encode()) if text.strip() else {}
+        except (BadRequest, Unprocessable) as error:
+            raise Unprocessable(
+                f"the mapping is a JSON object of fields and columns ({error.message})", param="mapping"
+            ) from error
         if "preset" in self.fields:
             mapping.setdefault("preset", self.fields["preset"])
         return mapping
@@ -100,10 +100,10 @@ async def create(call: Call) -> Reply:
             return json_reply(accepted, status=202)
 
         told = to_json({**sent.fields, "name": received.name, "size": received.size_bytes})
-        return await once(call, scope, told + hashlib.sha256(received.head).digest(), work)
+        return await once(call, scope, told + received.digest, work)
     finally:
         if sent.received is not None and not used:
-            await importing.discard_file(call.app, sent.received)
+            await importing.discard_file(call.app, scope, sent.received)
 
 
 async def plan(call: Call) -> Reply:
@@ -184,11 +184,16 @@ async def list_presets(call: Call) -> Reply:
 
 async def put_preset(call: Call) -> Reply:
     scope = tenant_of(call).scope
-    name = call.params["name"]
-    columns = imports.read_map(await call.json(_preset))
+    name = check_text(call.params["name"], param="name")
+    if len(name) > _NAME_AT_MOST_CHARS:
+        raise Unprocessable(f"a preset's name has at most {_NAME_AT_MOST_CHARS} characters", param="name")
+    columns = imports.read_map(await call.json(_object))
     if columns.preset is not None:
         raise Unprocessable("a preset names no other one", param="preset")
     async with call.app.db.transaction(scope) as db:
+        own = await imports.list_presets(db, scope)
+        if name not in own and len(own) >= imports.PRESETS_AT_MOST:
+            raise Conflict(f"a tenant has at most {imports.PRESETS_AT_MOST} presets; delete one")
         await imports.put_preset(db, scope, name, columns)
     return json_reply(PresetReply(name, plain(columns), is_own=True))
 
@@ -196,7 +201,7 @@ async def put_preset(call: Call) -> Reply:
 async def delete_preset(call: Call) -> Reply:
     scope = tenant_of(call).scope
     async with call.app.db.transaction(scope) as db:
-        if not await imports.delete_preset(db, scope, call.params["name"]):
+        if not await imports.delete_preset(db, scope, check_text(call.params["name"], param="name")):
             raise NotFound("no such preset of your own")
     return Reply(204)
 

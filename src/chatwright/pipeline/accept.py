@@ -20,6 +20,7 @@ from chatwright.domain.errors import (
     Cancelled,
     ChatwrightError,
     Conflict,
+    ContentBlocked,
     NotFound,
     PayloadTooLarge,
     RateLimited,
@@ -31,6 +32,7 @@ from chatwright.domain.jobs import JobType
 from chatwright.domain.messages import Accepted, Draft, MessageState
 from chatwright.domain.scope import Scope
 from chatwright.features import conversations, jobs
+from chatwright.features.guard.cleaning import clean
 from chatwright.pipeline.bursts import supersede
 from chatwright.pipeline.ending import Ending, tell_ending, words_for_visitors
 from chatwright.pipeline.enqueue import enqueue, enqueue_row
@@ -55,13 +57,12 @@ async def start_conversation(
 async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
     """Commit one visitor message with its job, then tell and queue it.
 
-    Raises BadRequest or PayloadTooLarge for a text that cannot be taken, ContentBlocked for one that its chatbot refuses,
-    NotFound for a conversation that is not the
-    caller's, Conflict when the same `client_message_id` came with another text, RateLimited and BudgetExceeded with
-    nothing stored (a message that was accepted before gets its receipt instead), Unavailable when PostgreSQL is away.
+    Raises BadRequest or PayloadTooLarge for a text that cannot be taken, ContentBlocked for one that its chatbot refuses
+    (which its rate limits count), NotFound for a conversation that is not the caller's, Conflict when the same
+    `client_message_id` came with another text, RateLimited and BudgetExceeded with nothing stored (a message that was
+    accepted before gets its receipt instead), Unavailable when PostgreSQL is away.
     """
     text = inspect(draft.text, max_chars=app.settings.max_text_chars)
-    text = await inspect_message(app, scope, draft, text)
     if draft.conversation_id is None and draft.chatbot_id is None:
         raise BadRequest("name a conversation or a chatbot", param="conversation_id")
     accepted = Accepted(
@@ -77,7 +78,7 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
         ticket, priority = await admit_message(app, scope, draft, text, accepted.message_id)
     except (BudgetExceeded, RateLimited):
         # Whoever sends a message again, because the reply was lost, asks for nothing new.
-        earlier = await _recall(app, scope, draft, text)
+        earlier = await _recall(app, scope, draft, clean(text).text)
         if earlier is None:
             raise
         return earlier
@@ -86,7 +87,12 @@ async def accept(app: Services, scope: Scope, draft: Draft) -> Accepted:
     standing = ticket.standing if ticket else None
 
     try:
+        # Behind the limits: whoever tries one attack after the other is let in no more often than others.
+        text = await inspect_message(app, scope, draft, text)
         stored = await _store(app, scope, draft, accepted, text, queue)
+    except (BadRequest, ContentBlocked):
+        release(app, ticket, None)
+        raise
     except BaseException:
         if ticket is not None:
             app.limiter.release(ticket, None)  # its tokens stay taken: it may be stored after all

@@ -22,7 +22,7 @@ import structlog
 from chatwright.adapters.queue import QueueAdmin, QueueName
 from chatwright.domain.errors import BadRequest, ChatwrightError, LostLock, NotFound, Unavailable
 from chatwright.domain.guard import Verdict
-from chatwright.domain.ids import ImportId
+from chatwright.domain.ids import ImportId, is_id
 from chatwright.domain.jobs import Job
 from chatwright.domain.scope import Scope
 from chatwright.features import imports
@@ -97,7 +97,7 @@ async def run_import(app: Services, job: Job, import_id: ImportId) -> dict[str, 
 async def fail_import(app: Services, job: Job, error: ChatwrightError) -> None:
     """The job of an import is dead: say so where people look. The import can be resumed."""
     import_id = job.payload.get("import_id")
-    if isinstance(import_id, str) and "rows" not in job.payload:
+    if isinstance(import_id, str) and is_id(import_id) and "rows" not in job.payload:
         async with app.db.transaction(job.scope) as db:
             await imports.end_import(db, job.scope, ImportId(import_id), "failed", error=error.message)
 
@@ -139,9 +139,8 @@ class _Reading:
         self._one = one
         self._until = until
         self._now = one.created_at.astimezone(UTC)
-        self._read: dict[str, tuple[str, str]] = {}
-        self._labels: dict[str, str] = {}
-        self._attacks: set[str] = set()
+        self._read: dict[str, _Read] = {}
+        self._redact = redactor(one.options.redact)
         self._courtesy = Courtesy(app)
         self._done: set[int] = set()
 
@@ -159,7 +158,7 @@ class _Reading:
             source=one.source,
             columns=one.columns,
             dialect=one.dialect,
-            redact=redactor(one.options.redact),
+            redact=self._redact,
         )
         loop = asyncio.get_running_loop()
         kept_problems = one.problems_kept
@@ -172,8 +171,8 @@ class _Reading:
                 number = one.next_window
                 coming = loop.run_in_executor(thread, self._window, reader, maker, number, kept_problems)
                 while True:
-                    window = await coming
                     began = time.monotonic()
+                    window = await coming
                     if not window.is_last:
                         number += 1
                         kept_problems += sum(unit.kept_problems for unit in window.units)
@@ -214,7 +213,7 @@ class _Reading:
         units[0] = msgspec.structs.replace(
             units[0],
             rows=units[0].rows + elsewhere,
-            problems=[_redacted(problem, one) for problem in made.problems],
+            problems=[_redacted(problem, self._redact) for problem in made.problems],
             skipped=skipped,
             kept_problems=max(0, min(len(made.problems), PROBLEMS_KEPT - kept_problems)),
         )
@@ -259,7 +258,7 @@ class _Reading:
             raise Unfinished("the import goes on")
 
     async def _write_one(self, unit: Unit) -> None:
-        visitor_texts, agent_texts = await self._understand(unit.items)
+        understood = await self._understand(unit.items)
         for attempt in range(_TRIES):
             try:
                 async with self._app.db.transaction(self._scope) as db:
@@ -268,10 +267,10 @@ class _Reading:
                         self._scope,
                         self._one,
                         unit,
-                        visitor_texts=visitor_texts,
-                        agent_texts=agent_texts,
-                        labels=self._labels,
-                        attacks=self._attacks,
+                        visitor_texts=understood.visitor_texts,
+                        agent_texts=understood.agent_texts,
+                        labels=understood.labels,
+                        attacks=understood.attacks,
                         now=self._now,
                     )
             except asyncpg.UniqueViolationError as error:  # another import writes the same conversations
@@ -283,40 +282,69 @@ class _Reading:
                 raise LostLock("the import was paused, or another worker took it up")
             return
 
-    async def _understand(self, items: Sequence[Item]) -> tuple[dict[str, str], dict[str, str]]:
-        """Readings as JSON by text: of visitors' texts, of agents'. Each text is read once; short ones are remembered."""
+    async def _understand(self, items: Sequence[Item]) -> "_Understood":
+        """Each text is read once; short ones are remembered. What it returns is the unit's own: other lanes forget
+        what they remember while this one writes."""
         options = self._one.options
         if not options.is_reading:
-            return {}, {}
+            return _Understood()
         visitors = {item.text for item in items if item.side == "visitor"}
         agents = {item.text for item in items if item.side == "agent"} if options.sentiment else set[str]()
-        unknown = [text for text in sorted(visitors | agents) if text not in self._read]
         known = {text: self._read[text] for text in visitors | agents if text in self._read}
+        unknown = sorted((visitors | agents) - known.keys())
         for at in range(0, len(unknown), _READ_AT_ONCE):
             part = unknown[at : at + _READ_AT_ONCE]
             cut = [text[:READ_AT_MOST_CHARS] for text in part]
             readings = await read_texts(self._app, cut, await encode(self._app, cut, bulk=True))
             attacks = await asyncio.to_thread(_attacks, cut)
             for text, reading, attack in zip(part, readings, attacks, strict=True):
-                whole = asdict(reading)
-                of_visitor = msgspec.json.encode(
-                    {name: value for name, value in whole.items() if value is not None or name in _ALWAYS}
-                ).decode()
-                tone = {name: whole[name] for name in ("sentiment", "sentiment_score", "by")}
-                of_agent = msgspec.json.encode(tone).decode()
+                known[text] = read = _read(asdict(reading), attack)
                 if attack is not None and text in visitors:
                     note(self._app, self._scope, text, attack)
-                    self._attacks.add(text)
-                self._labels[of_visitor] = f"{reading.sentiment}|{reading.intent}"
-                self._labels[of_agent] = f"{reading.sentiment}|"
-                known[text] = (of_visitor, of_agent)
-                if len(text) <= _REMEMBERED_CHARS:
-                    self._read[text] = known[text]
+                if len(text) <= _REMEMBERED_CHARS and (attack is None or text in visitors):  # an agent's is not noted
+                    self._read[text] = read
         if len(self._read) > _REMEMBERED_TEXTS:
             self._read.clear()
-            self._attacks &= visitors
-            self._labels = {reading: self._labels[reading] for pair in known.values() for reading in pair}
-        return {text: known[text][0] for text in visitors}, {text: known[text][1] for text in agents}
+        return _Understood(
+            visitor_texts={text: known[text].of_visitor for text in visitors},
+            agent_texts={text: known[text].of_agent for text in agents},
+            labels={
+                **{known[text].of_visitor: known[text].label for text in visitors},
+                **{known[text].of_agent: known[text].tone for text in agents},
+            },
+            attacks={text for text in visitors if known[text].is_attack},
+        )
+
+
+class _Read(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A text that was read: JSON for either side's row, `sentiment|intent` and `sentiment|` for the counts."""
+
+    of_visitor: str
+    of_agent: str
+    label: str
+    tone: str
+    is_attack: bool
+
+
+class _Understood(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one unit: readings as JSON by text, labels by that JSON, visitors' texts that read like an attack."""
+
+    visitor_texts: dict[str, str] = {}
+    agent_texts: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    attacks: set[str] = set()
+
+
+def _read(reading: dict[str, Any], attack: Verdict | None) -> _Read:
+    of_visitor = {name: value for name, value in reading.items() if value is not None or name in _ALWAYS}
+    of_agent = {name: reading[name] for name in ("sentiment", "sentiment_score", "by")}
+    return _Read(
+        of_visitor=msgspec.json.encode(of_visitor).decode(),
+        of_agent=msgspec.json.encode(of_agent).decode(),
+        label=f"{reading['sentiment']}|{reading['intent']}",
+        tone=f"{reading['sentiment']}|",
+        is_attack=attack is not None,
+    )
 
 
 class Courtesy:
@@ -347,9 +375,11 @@ def _attacks(texts: Sequence[str]) -> list[Verdict | None]:
     return [Verdict(action="flag", findings=one) if combine(one) >= RULES_ALONE else None for one in found]
 
 
-def _redacted(problem: Problem, one: Import) -> Problem:
-    redact = redactor(one.options.redact)
-    return problem if redact is None else msgspec.structs.replace(problem, raw=redact(problem.raw))
+def _redacted(problem: Problem, redact: Redact | None) -> Problem:
+    """The reason, too: it quotes the cell that was wrong, and cells of a ragged row stand under any column."""
+    if redact is None:
+        return problem
+    return msgspec.structs.replace(problem, reason=redact(problem.reason), raw=redact(problem.raw))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -26,6 +26,7 @@ from chatwright.features.cache.store import Question
 from chatwright.features.knowledge.faq_store import FaqEntry, list_faq
 from chatwright.pipeline.cache_checks import tell_changed
 from chatwright.pipeline.caching import plan_cache
+from chatwright.pipeline.guarding import under_tenant
 from chatwright.pipeline.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -81,7 +82,7 @@ class Seeded:
 async def sow(app: Services, chatbot: Chatbot, seeds: Sequence[Seed], *, actor: str) -> Seeded:
     """Teach up to `AT_ONCE` seeds. Raises Unprocessable where the chatbot has no semantic cache, ModelUnavailable,
     Unavailable; then nothing was taught."""
-    scopes = _scopes(app, chatbot)
+    scopes = _scopes(app, await under_tenant(app, chatbot))
     done = Seeded()
     fit = [fitting for seed in seeds[:AT_ONCE] if (fitting := _fitting(seed, done)) is not None]
     texts = [text for seed in fit for text in seed.questions]

@@ -177,7 +177,13 @@ def plan_cache(
         knowledge_version=chatbot.knowledge_version,
         chain=_chain(app, chatbot),
         options_digest=digest(
-            (surface, *_settings(app.settings), *_asked(temperature, max_tokens, options), *_instructions(history))
+            (
+                surface,
+                *_settings(app.settings),
+                *_asked(temperature, max_tokens, options),
+                *_rules(chatbot),
+                *_instructions(history),
+            )
         ),
     )
     # A bare chatbot behind /v1 is a gateway: a vector for each prompt would cost it more than all the rest.
@@ -355,6 +361,12 @@ def _chain(app: Services, chatbot: Chatbot) -> tuple[str, ...]:
         address = link.base_url or (platform.base_url if platform else "")
         links.append(f"{link.provider}/{model} {address} {link.key_id or ''}")
     return tuple(links)
+
+
+def _rules(chatbot: Chatbot) -> list[bytes]:
+    """What the guard holds it to. A tenant's new rules and the revision that they raise reach a process apart from each
+    other: an answer given in between must not be taken for one under the new rules."""
+    return [msgspec.json.encode(chatbot.guard_policy, order="deterministic")] if chatbot.guard_policy else []
 
 
 def _instructions(history: Sequence[Turn]) -> list[str]:

@@ -6,7 +6,7 @@ was changed stays. Documents go the same way as anybody's, through the queue and
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +25,8 @@ TENANT_ID = TenantId("00000000-0000-7000-8000-00000000d3e0")  # fixed, so that e
 SLUG = "demo"
 _ACTOR = "setup"
 _INDEX_WITHIN_S = 240.0
+_FIRST = ("README", "docs/README", "docs/tutorial/", "docs/explanation/questions")
+"""Pages that are read before `up` says that it is ready."""
 _EXTRACTIVE = ProviderLink(provider="extractive", model="extractive")
 _LINKS_AT_MOST = 3
 
@@ -44,11 +46,12 @@ SYSTEM_PROMPT = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoDocument:
     """One page of the documentation. `url`, a path on this server, is how a later start tells our pages from those
-    that the owner of the demo has added."""
+    that the owner of the demo has added. `first`: what newcomers ask about stands in it, so it is waited for."""
 
     title: str
     text: str
     url: str
+    first: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,8 @@ async def seed(
     keep: Callable[[DemoAccess], None] = lambda _access: None,
     index_within_s: float = _INDEX_WITHIN_S,
 ) -> DemoAccess:
-    """Make or refresh the demo; returns when its chatbot has read the documents, or after `index_within_s`.
+    """Make or refresh the demo; returns when its chatbot has read the first documents, or after `index_within_s`. It goes
+    on with the others by itself.
 
     `tenant_key` is the key of an earlier start, "" if there is none; one that no longer works is replaced.
     `former_url` is the address of that start: pages from there are no longer allowed if it was another one. `keep` is
@@ -91,8 +95,14 @@ async def seed(
         made_key=key != tenant_key,
     )
     keep(access)
-    await _ensure_documents(app, scope, chatbot.knowledge_base_id, documents)
-    await _wait_indexed(app, scope, chatbot.knowledge_base_id, tell, within_s=index_within_s)
+    missing = await _find_missing(app, scope, chatbot.knowledge_base_id, documents)
+    await _submit(app, scope, chatbot.knowledge_base_id, [document for document in missing if document.first])
+    first = {document.url for document in documents if document.first}
+    await _wait_indexed(app, scope, chatbot.knowledge_base_id, first, tell, within_s=index_within_s)
+    others = [document for document in missing if not document.first]
+    if others:
+        tell(f"the demo chatbot reads on by itself: {len(others)} more pages")
+        await _submit(app, scope, chatbot.knowledge_base_id, others)
     return access
 
 
@@ -131,7 +141,7 @@ def load_documentation() -> list[DemoDocument]:
         if any(page.title == title for page in found):
             title = f"{title} ({name})"
         if text.strip():
-            found.append(DemoDocument(title=title[:200], text=text, url=_guide(name)))
+            found.append(DemoDocument(title=title[:200], text=text, url=_guide(name), first=name.startswith(_FIRST)))
     return found
 
 
@@ -220,13 +230,13 @@ def _origins(base_url: str) -> tuple[str, ...]:
     return (own, *(origin for origin in local if origin != own))
 
 
-async def _ensure_documents(
+async def _find_missing(
     app: Services,
     scope: Scope,
     knowledge_base_id: KnowledgeBaseId,
     documents: Sequence[DemoDocument],
-) -> None:
-    """Add what is new or changed, take out what is gone. Others' pages are not touched."""
+) -> list[DemoDocument]:
+    """What is new or changed; what is gone is taken out. Others' pages are not touched."""
     async with app.db.transaction(scope) as db:
         pages = await knowledge.list_documents(db, scope, knowledge_base_id, limit=1000)
     wanted = {document.url: document for document in documents}
@@ -239,7 +249,13 @@ async def _ensure_documents(
             continue
         async with app.db.transaction(scope) as db:
             await knowledge.delete_document(db, scope, page.id)
-    for document in wanted.values():
+    return list(wanted.values())
+
+
+async def _submit(
+    app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId, documents: Sequence[DemoDocument]
+) -> None:
+    for document in documents:
         await submit_text(
             app,
             scope,
@@ -256,13 +272,19 @@ def _is_same(page: knowledge.Document, document: DemoDocument) -> bool:
 
 
 async def _wait_indexed(
-    app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId, tell: Callable[[str], None], *, within_s: float
+    app: Services,
+    scope: Scope,
+    knowledge_base_id: KnowledgeBaseId,
+    urls: Collection[str],
+    tell: Callable[[str], None],
+    *,
+    within_s: float,
 ) -> None:
     give_up_at, told = time.monotonic() + within_s, -1
     while True:
         async with app.db.transaction(scope) as db:
             pages = await knowledge.list_documents(db, scope, knowledge_base_id, limit=1000)
-        pages = [page for page in pages if _is_guide(page.url)]
+        pages = [page for page in pages if page.url in urls]
         open_pages = [page for page in pages if page.state in ("queued", "indexing")]
         if not open_pages:
             return

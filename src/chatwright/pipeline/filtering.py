@@ -60,12 +60,13 @@ async def replace_if_stopped(held: Window | None, sink: ConversationSink, progre
         await sink.replace(text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Guarded:
     """The windows of one stream of `/v1`: what a model thinks aloud reaches the same page as what it says."""
 
     text: Window
     reasoning: Window
+    _thinks: bool = False  # something of the reasoning may still be held
 
     @classmethod
     def of(cls, chatbot: Chatbot, prompt: Prompt) -> "Guarded | None":
@@ -87,12 +88,15 @@ class Guarded:
         """A piece as the windows let it out; the piece that ends the answer brings the rest."""
         if not (delta.text or delta.reasoning or delta.finish):
             return delta
-        reasoning = self.reasoning.feed(delta.reasoning) if delta.reasoning else ""
+        reasoning = ""
+        if delta.reasoning:
+            reasoning, self._thinks = self.reasoning.feed(delta.reasoning), True
         if self.reasoning.stopped:
             return replace(delta, reasoning=reasoning, text="", tool_calls=None, finish=Finish.CONTENT_FILTER)
         text = self.text.feed(delta.text) if delta.text else ""
-        if delta.text or delta.finish:
+        if self._thinks and (delta.text or delta.finish):
             reasoning += self.reasoning.finish()
+            self._thinks = False
         if delta.finish:
             text += self.text.finish()
         if self.stopped:

@@ -91,7 +91,7 @@ async def _run(app: Services) -> None:
                 await asyncio.sleep(PAUSE_S)
             except asyncio.CancelledError:
                 raise
-            except Exception:  # noqa: BLE001 - a tenant deleted meanwhile, a full disk: the next events may do
+            except Exception:  # noqa: BLE001 - a full disk: the next events may do
                 line.done(events)
                 app.metrics.guard_events_lost.inc(len(events))
                 _log.exception("guard.log_failed", events=len(events))
@@ -100,13 +100,23 @@ async def _run(app: Services) -> None:
 
 
 async def _write(app: Services, events: Sequence[GuardEvent]) -> None:
-    """Keep a batch; count flagged messages and tell a wave. A batch that is written twice stands there once."""
+    """Keep a batch; count flagged messages and tell a wave. A batch that is written twice stands there once. What cannot be
+    kept of one tenant (it was deleted meanwhile) takes nothing of the others with it."""
     ordered = sorted(events, key=lambda event: event.scope.tenant_id)
+    flagged: Counter[TenantId] = Counter()
     for tenant_id, group in groupby(ordered, key=lambda event: event.scope.tenant_id):
-        scope = Scope(tenant_id=tenant_id)
-        async with app.db.transaction(scope) as db:
-            await store.insert_events(db, scope, list(group))
-    flagged = Counter(event.scope.tenant_id for event in events if event.direction == "input")
+        scope, its = Scope(tenant_id=tenant_id), list(group)
+        try:
+            async with app.db.transaction(scope) as db:
+                await store.insert_events(db, scope, its)
+        except (Unavailable, TimeoutError, asyncio.CancelledError):
+            raise
+        except Exception:  # noqa: BLE001 - a tenant deleted meanwhile
+            app.metrics.guard_events_lost.inc(len(its))
+            _log.exception("guard.log_failed", tenant_id=tenant_id, events=len(its))
+            continue
+        if messages := sum(event.direction == "input" for event in its):
+            flagged[tenant_id] = messages
     for tenant_id, messages in flagged.items():
         await _count(app, tenant_id, messages)
 

@@ -22,7 +22,7 @@ from chatwright.domain.scope import Scope
 from chatwright.features import conversations
 from chatwright.features.guard.allow import is_text_allowed, without_allowed
 from chatwright.features.guard.attempts import LEAST_SUSPICION, remember, weigh
-from chatwright.features.guard.cleaning import clean
+from chatwright.features.guard.cleaning import HIDDEN, SPELLING, Cleaned, clean
 from chatwright.features.guard.events import Direction, EventVerdict, event_of
 from chatwright.features.guard.judging import judge, suspect
 from chatwright.features.guard.output import Hit
@@ -62,10 +62,11 @@ class Inspected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """All that the guard has to say of one text. `by_rules` is the verdict without the model's score; `allowed`: the tenant
-    said that it is no attack."""
+    """All that the guard has to say of one text. The findings' places are in `looked`. `by_rules` is the verdict without the
+    model's score; `allowed`: the tenant said that it is no attack."""
 
     text: str
+    looked: str
     findings: tuple[Finding, ...]
     verdict: Verdict
     by_rules: Verdict
@@ -97,7 +98,20 @@ async def inspect(text: str) -> Inspected:
     cleaned = clean(text)
     looked = f"{cleaned.text}\n{cleaned.hidden}" if cleaned.hidden else cleaned.text
     signals = find_signals(looked) if len(looked) <= _ON_LOOP_CHARS else await asyncio.to_thread(find_signals, looked)
-    return Inspected(text=cleaned.text, looked=looked, findings=(*cleaned.findings, *signals))
+    if not cleaned.findings:
+        return Inspected(text=cleaned.text, looked=looked, findings=signals)
+    hidden = [_placed(finding, text, cleaned, looked) for finding in cleaned.findings]
+    return Inspected(text=cleaned.text, looked=looked, findings=(*hidden, *signals))
+
+
+def _placed(finding: Finding, text: str, cleaned: Cleaned, looked: str) -> Finding:
+    """A finding of the cleaning, whose place is in the text as it came, with its place in what is looked at: there the log,
+    and the allow list, find it again. What was spelt out stands behind the text; else it is the letters that it stood among."""
+    start, end = len(cleaned.text) + 1, len(looked)
+    if finding.rule not in SPELLING or not cleaned.hidden:
+        start, end = (min(len(clean(text[:at]).text), len(cleaned.text)) for at in (finding.start, finding.end))
+        start, end = (start, end) if start < end else (0, len(cleaned.text))
+    return replace(finding, start=start, end=end)
 
 
 async def inspect_message(app: Services, scope: Scope, draft: Draft, text: str) -> str:
@@ -126,10 +140,11 @@ async def inspect_message(app: Services, scope: Scope, draft: Draft, text: str) 
         _measure(app, "input", verdict)
         note(app, chatbot.scope, inspected.looked, verdict, conversation_id=draft.conversation_id)
         raise refusal(policy)
-    if cleaned.findings and cleaned.hidden:
+    unseen = tuple(finding for finding in findings if finding.rule in HIDDEN)
+    if unseen and cleaned.hidden:
         # What was hidden is not stored, so the worker will not see it: this is the place to tell of it.
-        hidden = replace(verdict, action="flag", findings=cleaned.findings)
-        note(app, chatbot.scope, text, hidden, conversation_id=draft.conversation_id)
+        hidden = replace(verdict, action="flag", findings=unseen)
+        note(app, chatbot.scope, inspected.looked, hidden, conversation_id=draft.conversation_id)
     return inspected.text
 
 
@@ -241,6 +256,7 @@ async def examine(app: Services, scope: Scope, text: str, chatbot: Chatbot | Non
     allowed = is_text_allowed(rules.allowed, inspected.looked)
     return Examined(
         text=inspected.text,
+        looked=inspected.looked,
         findings=inspected.findings,
         verdict=replace(CLEAN, score=score) if allowed else judge(findings, score, asked),
         by_rules=CLEAN if allowed else judge(findings, None, asked),

@@ -1,10 +1,13 @@
 """A draft of a FAQ out of an import: what visitors asked and agents answered, for somebody to review. Called by the
 endpoint."""
 
+import asyncio
+from collections.abc import Sequence
+
 from chatwright.domain.scope import Scope
 from chatwright.features import imports
 from chatwright.features.guard.pii import PersonalData
-from chatwright.features.imports import Draft, Drafter
+from chatwright.features.imports import Draft, Drafter, Exchanged
 from chatwright.pipeline.services import Services
 
 EXCHANGES_AT_MOST = 50_000
@@ -22,14 +25,18 @@ async def draft_faq(app: Services, scope: Scope, import_id: str, *, at_most: int
     for _ in range(EXCHANGES_AT_MOST // _PAGE):
         async with app.db.transaction(scope) as db:
             page = await imports.list_answered(db, scope, one.id, after=after, limit=_PAGE)
-        for exchange in page:
-            drafter.add(
-                exchange.said,
-                exchange.answered or "",
-                conversation_id=exchange.conversation_id,
-                message_id=exchange.message_id,
-            )
+        await asyncio.to_thread(_add, drafter, page)
         if len(page) < _PAGE:
             break
         after = (page[-1].conversation_id, page[-1].ordinal)
     return drafter.drafts()
+
+
+def _add(drafter: Drafter, page: Sequence[Exchanged]) -> None:
+    for exchange in page:
+        drafter.add(
+            exchange.said,
+            exchange.answered or "",
+            conversation_id=exchange.conversation_id,
+            message_id=exchange.message_id,
+        )

@@ -42,6 +42,8 @@ async def order_conversations(app: Services, scope: Scope, one: Import, until: f
         async with app.db.transaction(scope) as db:
             page = await imports.list_unordered(db, scope, one.id, limit=_PAGE)
         for conversation_id in page:
+            if time.monotonic() > until:
+                break
             async with app.db.transaction(scope) as db:
                 await imports.hold(db, scope, one)
                 await imports.order_conversation(db, scope, one, conversation_id)
@@ -61,13 +63,14 @@ async def summarise_conversations(app: Services, scope: Scope, one: Import, unti
     by_model = one.options.summary == "model" and bool(cheap_links(app, chatbot))
     while True:
         async with app.db.transaction(scope) as db:
+            await imports.hold(db, scope, one)
             page = await imports.list_to_summarise(db, scope, one.id, limit=_PAGE)
             waiting = await imports.load_exchanges(db, scope, page, at_most=MESSAGES_AT_MOST)
         if not page:
             async with app.db.transaction(scope) as db:
                 return await imports.set_stage(db, scope, one, "reporting")
         if by_model:
-            await _by_model(app, scope, one, chatbot, waiting)
+            await _by_model(app, scope, one, chatbot, waiting, until)
         else:
             began = time.monotonic()
             rows = await asyncio.to_thread(_local_rows, app, waiting)
@@ -99,15 +102,24 @@ async def _by_model(
     one: Import,
     chatbot: Chatbot,
     waiting: dict[ConversationId, list[Exchanged]],
+    until: float,
 ) -> None:
-    """A few conversations at a time; each summary is stored as it comes, because it is paid for."""
+    """A few conversations at a time; each summary is stored as it comes, because it is paid for. No call is begun after
+    `until`, nor once the import is paused, given up or another worker's; those under way are waited for."""
     left = list(waiting.items())[::-1]
     refusals: list[BudgetExceeded] = []
+    losses: list[LostLock] = []
 
     async def lane() -> None:
-        while left and not refusals:
+        while left and not refusals and not losses and time.monotonic() <= until:
             conversation_id, exchanges = left.pop()
             began = time.monotonic()
+            try:
+                async with app.db.transaction(scope) as db:
+                    await imports.hold(db, scope, one)
+            except LostLock as error:
+                losses.append(error)
+                return
             try:
                 summary = await _modelled(app, one, chatbot, conversation_id, exchanges)
             except BudgetExceeded as error:
@@ -126,6 +138,8 @@ async def _by_model(
                 lanes.create_task(lane(), name=f"import-summary-{place}")
     except BaseExceptionGroup as failures:
         raise _first(failures) from failures
+    if losses:
+        raise losses[0]
     if refusals:
         async with app.db.transaction(scope) as db:
             await imports.pause(db, scope, one.id, "budget", error=refusals[0].message, leg=one.leg)

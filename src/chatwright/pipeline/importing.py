@@ -3,6 +3,7 @@
 What a file is gets decided when it arrives; its rows are read by jobs (`bulk.py`). Called by the endpoints.
 """
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -59,13 +60,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A file in the object store. `head` is its beginning, `encoding` what somebody said it is written in."""
+    """A file in the object store. `head` is its beginning, `digest` of all of it, unpacked. `is_rewritten`: it came in
+    UTF-16 or UTF-32."""
 
     import_id: ImportId
     key: str
     name: str
     size_bytes: int
     head: bytes
+    digest: bytes
     is_rewritten: bool
 
 
@@ -101,12 +104,23 @@ async def receive_file(
         name=plain[:200],
         size_bytes=size_bytes,
         head=arriving.head,
+        digest=arriving.digest(),
         is_rewritten=arriving.is_rewritten,
     )
 
 
-async def discard_file(app: Services, received: Received) -> None:
-    """Delete a received file that no import came of."""
+async def discard_file(app: Services, scope: Scope, received: Received) -> None:
+    """Delete a received file that no import came of. Whoever began one may have been cut short after it was stored."""
+    try:
+        async with app.db.transaction(scope) as db:
+            await imports.get_import(db, scope, received.import_id)
+    except NotFound:
+        pass
+    except Unavailable as error:
+        log.warning("import.file_not_deleted", import_id=received.import_id, error=error.message)
+        return
+    else:
+        return
     try:
         await app.files.delete(received.key)
     except Unavailable as error:
@@ -131,9 +145,23 @@ def settle_columns(
     head: bytes, columns: ColumnMap, preset: Mapping[str, Any], *, is_all: bool, is_rewritten: bool
 ) -> tuple[Dialect, ColumnMap, list[Record]]:
     """What the file that begins with `head` is, what its columns mean, and some of its rows. Raises Unprocessable."""
+    # A preset may say how files are written, too; the map wins over it.
+    wishes = columns.wishes()
+    wishes = msgspec.structs.replace(
+        wishes,
+        encoding=preset.get("encoding") if wishes.encoding is None else wishes.encoding,
+        delimiter=preset.get("delimiter") if wishes.delimiter is None else wishes.delimiter,
+        has_header=preset.get("has_header") if wishes.has_header is None else wishes.has_header,
+    )
     if is_rewritten:
-        columns = msgspec.structs.replace(columns, encoding=None)
-    dialect = sniff(head, columns.wishes(), is_all=is_all)
+        wishes = msgspec.structs.replace(wishes, encoding=None)
+    elif wishes.encoding is not None and imports.is_wide(imports.encoding_of(head, wishes.encoding)):
+        raise Unprocessable(
+            "a file in UTF-16 or UTF-32 without a byte order mark is written anew as it arrives: say its encoding in a "
+            "mapping that stands before the file",
+            param="mapping.encoding",
+        )
+    dialect = sniff(head, wishes, is_all=is_all)
     sample = open_records(io.BytesIO(head), dialect).read(_SAMPLE)
     if not is_all and len(sample) > 1:
         sample = sample[:-1]  # it may be cut
@@ -156,14 +184,18 @@ async def plan_file(
 ) -> Planned:
     """What an import of a file that begins with `head` would do; nothing is stored. Raises Unprocessable."""
     columns, preset = await read_columns(app, scope, given)
-    dialect, settled, sample = settle_columns(head, columns, preset, is_all=is_all, is_rewritten=is_rewritten)
-    planner = Planner(_maker(scope, chatbot, source, settled, dialect, options))
-    planner.add(sample)
-    if is_all and len(sample) == _SAMPLE:
-        reader = open_records(io.BytesIO(head), dialect)
-        reader.read(_SAMPLE)
-        planner.add(reader.read(1 << 30))
-    plan = planner.plan(size_bytes=len(head), is_whole=is_all)
+
+    def look() -> tuple[Dialect, ColumnMap, Plan]:
+        dialect, settled, sample = settle_columns(head, columns, preset, is_all=is_all, is_rewritten=is_rewritten)
+        planner = Planner(_maker(scope, chatbot, source, settled, dialect, options))
+        planner.add(sample)
+        if is_all and len(sample) == _SAMPLE:
+            reader = open_records(io.BytesIO(head), dialect)
+            reader.read(_SAMPLE)
+            planner.add(reader.read(1 << 30))
+        return dialect, settled, planner.plan(size_bytes=len(head), is_whole=is_all)
+
+    dialect, settled, plan = await asyncio.to_thread(look)  # up to a second for thousands of odd times
     return Planned(
         dialect=dialect,
         columns=settled,
@@ -188,12 +220,16 @@ async def start_import(
     while too many imports of the tenant are under way. The caller discards the file then."""
     columns, preset = await read_columns(app, scope, given)
     is_all = received.size_bytes <= len(received.head)
-    dialect, settled, sample = settle_columns(
-        received.head, columns, preset, is_all=is_all, is_rewritten=received.is_rewritten
-    )
-    planner = Planner(_maker(scope, chatbot, source, settled, dialect, options))
-    planner.add(sample)
-    plan = planner.plan(size_bytes=received.size_bytes, is_whole=is_all)
+
+    def look() -> tuple[Dialect, ColumnMap, Plan]:
+        dialect, settled, sample = settle_columns(
+            received.head, columns, preset, is_all=is_all, is_rewritten=received.is_rewritten
+        )
+        planner = Planner(_maker(scope, chatbot, source, settled, dialect, options))
+        planner.add(sample)
+        return dialect, settled, planner.plan(size_bytes=received.size_bytes, is_whole=is_all)
+
+    dialect, settled, plan = await asyncio.to_thread(look)
     _check_sample(plan)
     if options.limit_nano is not None:
         await _limit(app, scope, received.import_id, options.limit_nano, actor=actor)
@@ -261,7 +297,9 @@ async def limit_import(app: Services, scope: Scope, import_id: str, limit_nano: 
     async with app.db.transaction(scope) as db:
         one = await imports.get_import(db, scope, import_id)
     await _limit(app, scope, one.id, limit_nano, actor=actor)
-    return one
+    async with app.db.transaction(scope) as db:
+        await imports.set_limit(db, scope, one.id, limit_nano)
+        return await imports.get_import(db, scope, one.id)
 
 
 async def _limit(app: Services, scope: Scope, import_id: ImportId, limit_nano: int, *, actor: str) -> None:

@@ -101,6 +101,8 @@ async def set_intent(app: Services, chatbot: Chatbot, intent: CustomIntent, *, a
 
 async def remove_intent(app: Services, chatbot: Chatbot, name: str, *, actor: str) -> None:
     """Raises NotFound if the chatbot has none of that name."""
+    if not _NAME.fullmatch(name):
+        raise NotFound("no such intent")
     async with app.db.transaction(chatbot.scope) as db:
         await store.raise_version(db, chatbot.scope)
         if not await store.remove_intent(db, chatbot.scope, name):
@@ -116,8 +118,8 @@ async def try_intents(app: Services, chatbot: Chatbot, texts: Sequence[str]) -> 
         kept = await store.read_model(db, chatbot.scope)
     if kept.model is None:
         raise NotFound("this chatbot has no trained intents")
-    model = CustomIntents.from_bytes(kept.model)
-    return model.read(texts, await app.embedder.encode(texts))
+    model = await asyncio.to_thread(CustomIntents.from_bytes, kept.model)
+    return await asyncio.to_thread(model.read, texts, await app.embedder.encode(texts))
 
 
 def checked(intents: Sequence[CustomIntent]) -> list[CustomIntent]:
@@ -184,8 +186,13 @@ async def _model_of(app: Services, scope: Scope) -> CustomIntents | None:
     try:
         async with asyncio.timeout(LOAD_S):
             return await _load(app, key)
-    except (ChatwrightError, TimeoutError) as error:
-        _log.info("intents.not_read", error=str(error) or type(error).__name__)
+    except TimeoutError:
+        # A large one on a busy machine: `watching_intents` takes its time, and the next messages have it.
+        app.intents.want(key)
+        _log.info("intents.not_read", chatbot_id=key[1], error="it is read beside the answers")
+        return None
+    except ChatwrightError as error:
+        _log.info("intents.not_read", error=str(error))
         return None
 
 
@@ -196,12 +203,12 @@ async def _load(app: Services, key: Key) -> CustomIntents | None:
     model = None
     if kept.model is not None:
         try:
-            model = CustomIntents.from_bytes(kept.model)
+            model = await asyncio.to_thread(CustomIntents.from_bytes, kept.model)  # some ms of a large one
         except ValueError as error:  # another version's: the examples are there, it is trained anew
             _log.warning("intents.unreadable", chatbot_id=key[1], error=str(error))
             async with app.db.transaction(scope) as db:
                 await store.raise_version(db, scope)
-    app.intents.put(key, model, len(kept.model or b""))
+    app.intents.put(key, model, 0 if model is None else model.size_bytes)
     if app.intents.changes != changes:
         app.intents.stale.add(key)
         app.intents.came.set()
@@ -218,9 +225,12 @@ async def _renew(app: Services) -> None:
         await app.intents.came.wait()
         app.intents.came.clear()
         for key in list(app.intents.stale):
-            if app.intents.holds(key):
+            app.intents.stale.discard(key)  # first: a notice that comes while it is read is a new one
+            try:
                 await _load(app, key)
-            app.intents.stale.discard(key)
+            except BaseException:
+                app.intents.stale.add(key)
+                raise
 
 
 async def _forever(app: Services, work: Any) -> None:

@@ -52,25 +52,30 @@ async def find_sources(
 ) -> tuple[Source, ...]:
     """The passages that probably answer the question, best first; empty when nothing does, or no knowledge is set.
 
-    `history`: the turns before it, for a question that leans on them. `vector`: the question's by the local default
+    `history`: the turns before it, for a question that leans on them; where nothing is found with them, the question is
+    asked alone. `vector`: the question's by the local default
     embedder, if the caller has it already. A provider's embedder that fails leaves the
     keywords. Raises Unavailable when the database cannot be reached.
     """
     if chatbot.knowledge_base_id is None or not chatbot.has_knowledge or not question.strip():
         return ()
-    try:
-        hits = await _search(
-            app, chatbot.scope, chatbot.knowledge_base_id, question, history, rerank=rerank, made=vector
-        )
-    except NotFound:  # deleted a moment ago
-        return ()
-    if any(hit.suspicion is not None for hit in hits):
-        hits = await _trusted(app, chatbot, hits)
-    return tuple(
-        knowledge.choose_sources(
+    language = detect_language(question) or _FALLBACK_LANGUAGE
+    leans = bool(history) and bool(knowledge.earlier_question(question, history, language))
+    for before in (history, ()) if leans else (history,):
+        try:
+            hits = await _search(
+                app, chatbot.scope, chatbot.knowledge_base_id, question, before, rerank=rerank, made=vector
+            )
+        except NotFound:  # deleted a moment ago
+            return ()
+        if any(hit.suspicion is not None for hit in hits):
+            hits = await _trusted(app, chatbot, hits)
+        found = knowledge.choose_sources(
             question, hits, threshold=app.settings.relevance_threshold, at_most=app.settings.knowledge_top_k
         )
-    )
+        if found:
+            return tuple(found)
+    return ()
 
 
 async def _trusted(app: Services, chatbot: Chatbot, hits: list[Hit]) -> list[Hit]:

@@ -194,6 +194,9 @@ async def _by_model(
         reason = getattr(error, "error_class", None) or getattr(error, "code", "timeout")
         _log.info("reading.by_local", chatbot_id=chatbot.id, reason=reason)
         return None
+    except Exception:  # noqa: BLE001 - no answer is lost, or paid for twice, over what was read beside it
+        _log.exception("reading.by_local", chatbot_id=chatbot.id)
+        return None
     read = None if answer is None else read_answer(answer)
     if read is None and answer is not None:
         _log.info("reading.by_local", chatbot_id=chatbot.id, reason="no_reading")

@@ -203,7 +203,8 @@ def _prompt(before: str, exchanges: Sequence[Exchange], room_tokens: int, summar
     """The messages framed as data, all of them: of long ones the beginning, so that they fit into `room_tokens`."""
     lines: list[str] = []
     for one in exchanges:
-        lines.append(f"Visitor: {one.said}")
+        if one.said:
+            lines.append(f"Visitor: {one.said}")
         if one.answered:
             lines.append(f"Assistant: {one.answered}")
     tokens = [prompting.estimate_tokens(line) for line in lines]

@@ -87,6 +87,11 @@ class CustomIntents:
         self._layers: Vectors = arrays["layers"]
         self._calibration: NDArray[np.float64] = arrays["calibration"]
 
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory: twice what it takes in the database."""
+        return sum(array.nbytes for array in self._arrays.values())
+
     def read(self, texts: Sequence[str], encoded: Encoded) -> list[Verdict]:
         """One verdict for each text. `encoded`: of the same texts. 0.3 ms a text and 1,000 examples."""
         joined = _join(encoded, hash_grams(texts), self._centre, self._layers)

@@ -48,6 +48,11 @@ class IntentMemory:
             self._bytes -= freed
             self.stale.discard(gone)
 
+    def want(self, key: Key) -> None:
+        """Have a chatbot's model read, although nothing of it is held."""
+        self.stale.add(key)
+        self.came.set()
+
     def changed(self, chatbot_id: ChatbotId | None) -> None:
         """Note that a chatbot's intents changed, or (None) that any may have."""
         self.changes += 1

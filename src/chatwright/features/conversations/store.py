@@ -1,6 +1,5 @@
 """SQL of conversations and visitors' messages: accepting one, loading a turn, reading a transcript."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -58,7 +57,7 @@ SELECT m.state, m.conversation_id FROM messages m
 
 LOAD_TURN = """
 -- A replay starts a new count of calls: only those since its first attempt belong to it. Messages that were merged into
--- this one are part of its text, not of its history.
+-- this one are part of its text, not of its history. What the guard refused, of a burst all of it, keeps its place only.
 SELECT m.text, m.ordinal, c.metadata || m.metadata AS metadata, m.cancel_asked_at IS NOT NULL AS cancel_asked,
        c.visitor_id, m.conversation_id, c.forgotten_upto, c.summarised_upto,
        (SELECT count(*) FROM calls k WHERE k.tenant_id = $1 AND k.message_id = $2 AND k.kind = 'call'
@@ -66,7 +65,11 @@ SELECT m.text, m.ordinal, c.metadata || m.metadata AS metadata, m.cancel_asked_a
            AND k.opened_at >= coalesce((SELECT min(j.started_at) FROM jobs j WHERE j.tenant_id = $1 AND j.message_id = $2),
                                        '-infinity')) AS calls_made,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(h.text, h.answer, h.animation) ORDER BY h.ordinal), '[]')
-          FROM (SELECT e.ordinal, e.text, a.text AS answer, a.animation FROM messages e
+          FROM (SELECT e.ordinal, a.text AS answer, a.animation,
+                       CASE WHEN e.state = 'refused' OR (e.merged_into IS NOT NULL AND EXISTS (
+                                SELECT FROM messages r WHERE r.tenant_id = $1 AND r.id = e.merged_into AND r.state = 'refused'))
+                            THEN '' ELSE e.text END AS text
+                  FROM messages e
                   LEFT JOIN answers a ON a.tenant_id = $1 AND a.message_id = e.id
                  WHERE e.tenant_id = $1 AND e.conversation_id = m.conversation_id AND e.ordinal < m.ordinal
                    AND e.ordinal > greatest(c.forgotten_upto, c.summarised_upto)
@@ -98,12 +101,6 @@ SELECT m.id AS message_id, m.ordinal, m.text, m.state, m.merged_into, m.error_co
   FROM messages m LEFT JOIN answers a ON a.tenant_id = m.tenant_id AND a.message_id = m.id
  WHERE m.tenant_id = $1 AND m.conversation_id = $2 AND m.ordinal > $3
  ORDER BY m.ordinal LIMIT $4
-"""
-
-TEXTS = """
-SELECT m.text, a.text AS answer FROM messages m
-  LEFT JOIN answers a ON a.tenant_id = m.tenant_id AND a.message_id = m.id
- WHERE m.tenant_id = $1 AND m.conversation_id = $2 ORDER BY m.ordinal LIMIT 500
 """
 
 
@@ -388,13 +385,3 @@ async def list_transcript(
             )
         )
     return items
-
-
-async def load_texts(db: Connection, scope: Scope, conversation_id: ConversationId) -> Sequence[Turn]:
-    """Every text of a conversation as turns, oldest first (at most 500 messages)."""
-    turns: list[Turn] = []
-    for row in await db.fetch(TEXTS, scope.tenant_id, conversation_id):
-        turns.append(Turn("user", row["text"]))
-        if row["answer"]:
-            turns.append(Turn("assistant", row["answer"]))
-    return turns

@@ -61,6 +61,10 @@ _SCORES = {
     "hidden_zero_width": 0.4,
     "hidden_controls": 0.2,
 }
+HIDDEN = frozenset(_SCORES)
+"""Rules that cleaning finds by."""
+SPELLING = frozenset(("hidden_tags", "hidden_selectors"))
+"""Those of them whose characters stand for a text, which is then in `Cleaned.hidden`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

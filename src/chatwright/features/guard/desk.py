@@ -18,7 +18,7 @@ from chatwright.features.guard.attempt_store import AttemptMemory
 from chatwright.features.guard.directory import GuardDirectory
 from chatwright.features.guard.events import EventLine
 from chatwright.features.guard.injection import InjectionModel
-from chatwright.features.guard.policy import MAX_TERMS, GuardPolicy
+from chatwright.features.guard.policy import GuardPolicy
 from chatwright.features.guard.store import TenantRules
 from chatwright.features.guard.waves import WaveCounter
 
@@ -78,7 +78,7 @@ def inherit(tenant: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
     for name in _JOINED:
         both = [fields[name] for fields in (tenant, own) if isinstance(fields.get(name), list)]
         if len(both) > 1:
-            merged[name] = list(dict.fromkeys([*both[0], *both[1]]))[:MAX_TERMS]
+            merged[name] = list(dict.fromkeys([*both[0], *both[1]]))  # each was bounded where it was written
     return merged
 
 

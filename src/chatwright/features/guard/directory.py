@@ -5,6 +5,7 @@ twice a second whose rules changed. Where that cannot be asked, what is held age
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from chatwright.features.guard.store import TenantRules
 log = structlog.get_logger(__name__)
 _TENANTS_AT_MOST = 5_000
 _OVERLAP_S = 5.0
+_AGAIN_S = 1.0
+"""While PostgreSQL is away."""
 
 
 @dataclass(slots=True)
@@ -49,16 +52,19 @@ class GuardDirectory:
         self._drops = 0
 
     async def rules_of(self, tenant_id: TenantId) -> TenantRules:
-        """The tenant's policy and allow list. Raises Unavailable when they are not held and PostgreSQL is away."""
+        """The tenant's policy and allow list; as they were last read while PostgreSQL is away. Raises Unavailable when they
+        never were."""
         held = self._held.get(tenant_id)
         if held is not None and held.until_s > self._clock():
             return held.rules
         return await self._load(tenant_id)
 
     def drop(self, tenant_id: TenantId) -> None:
-        """Forget a tenant's rules: the next look reads the database."""
+        """A tenant's rules are out of date: the next look reads the database."""
         self._drops += 1
-        self._held.pop(tenant_id, None)
+        held = self._held.get(tenant_id)
+        if held is not None:
+            held.until_s = -math.inf
 
     async def watch(self) -> None:
         """Run until cancelled: forget what other processes changed."""
@@ -89,9 +95,18 @@ class GuardDirectory:
                     return held.rules
                 drops = self._drops
                 scope = Scope(tenant_id=tenant_id)
-                async with self._db.transaction(scope) as db:
-                    rules = await store.load_rules(db, scope)
+                try:
+                    async with self._db.transaction(scope) as db:
+                        rules = await store.load_rules(db, scope)
+                except (ChatwrightError, TimeoutError) as error:
+                    if held is None:
+                        raise
+                    # What was banned a minute ago is not said because nobody can look it up; others need not wait for it.
+                    log.warning("guard.rules_of_before", error=str(error))
+                    held.until_s = self._clock() + _AGAIN_S
+                    return held.rules
                 if drops == self._drops:  # else a change came in while we read: serve this once, keep nothing
+                    self._held.pop(tenant_id, None)
                     while len(self._held) >= _TENANTS_AT_MOST:
                         del self._held[next(iter(self._held))]
                     self._held[tenant_id] = _Held(self._clock() + self._ttl_s, rules)

@@ -11,7 +11,7 @@ from chatwright.features.imports.after_store import (
     order_conversation,
 )
 from chatwright.features.imports.arranging import in_order, into_units, without_twins
-from chatwright.features.imports.dialect import Dialect, Wishes, sniff
+from chatwright.features.imports.dialect import Dialect, Wishes, encoding_of, is_wide, sniff
 from chatwright.features.imports.faq import Draft, Drafter, to_markdown
 from chatwright.features.imports.guessing import guess
 from chatwright.features.imports.items import Item, ItemMaker, Problem, Redact
@@ -21,6 +21,7 @@ from chatwright.features.imports.planning import Plan, Planner
 from chatwright.features.imports.records import Record, RecordReader, open_records
 from chatwright.features.imports.report import Facts, problems_csv, report_html, report_json
 from chatwright.features.imports.store import (
+    PRESETS_AT_MOST,
     Checkpoint,
     Import,
     add_counts,
@@ -42,6 +43,7 @@ from chatwright.features.imports.store import (
     pause,
     put_preset,
     resume,
+    set_limit,
     set_report,
     set_stage,
     take_up,
@@ -55,6 +57,7 @@ UNITS_AT_MOST = 1_000_000
 __all__ = [
     "PERSONAL",
     "PRESETS",
+    "PRESETS_AT_MOST",
     "UNITS_AT_MOST",
     "Arriving",
     "Checkpoint",
@@ -86,6 +89,7 @@ __all__ = [
     "count_to_summarise",
     "delete_preset",
     "drop_file",
+    "encoding_of",
     "end_import",
     "get_counts",
     "get_import",
@@ -94,6 +98,7 @@ __all__ = [
     "in_order",
     "insert_import",
     "into_units",
+    "is_wide",
     "keep_summaries",
     "list_answered",
     "list_conversations_of",
@@ -116,6 +121,7 @@ __all__ = [
     "report_html",
     "report_json",
     "resume",
+    "set_limit",
     "set_report",
     "set_stage",
     "sniff",

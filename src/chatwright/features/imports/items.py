@@ -228,11 +228,17 @@ class ItemMaker:
         return moment
 
     def _own(self, record: Record) -> dict[str, Any] | None:
-        own = {name: cell[:_METADATA_CHARS] for name, at in self._metadata if (cell := self._cell(record, name, at))}
+        own = {
+            name: self._shown_text(cell)[:_METADATA_CHARS]
+            for name, at in self._metadata
+            if (cell := self._cell(record, name, at))
+        }
         return own or None
 
     def _visitor(self, text: str) -> str:
-        return self._shown_text(text.strip())[:VISITOR_AT_MOST_CHARS]
+        name = text.strip()
+        # What is left of a redacted name is the same for all of them, and would make one visitor of everybody.
+        return name[:VISITOR_AT_MOST_CHARS] if self._shown_text(name) == name else ""
 
     def _shown_text(self, text: str) -> str:
         return text if self._redact is None else self._redact(text)

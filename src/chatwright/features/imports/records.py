@@ -188,7 +188,8 @@ class RecordReader:
         return line.decode("cp1252", "replace")
 
     def _shown(self, line: bytes) -> str:
-        return line[: 4 * _RAW_AT_MOST_CHARS].decode(self._codec, "replace").rstrip("\r\n")[:_RAW_AT_MOST_CHARS]
+        shown = line[: 4 * _RAW_AT_MOST_CHARS].decode(self._codec, "replace").replace("\x00", "")
+        return shown.rstrip("\r\n")[:_RAW_AT_MOST_CHARS]
 
     def _skip_line(self) -> int:
         """Pass over the rest of a line; its bytes."""

@@ -21,7 +21,7 @@ from chatwright.features.imports.options import Options
 State = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 Stage = Literal["reading", "ordering", "summarising", "reporting", "over"]
 PauseReason = Literal["operator", "budget"]
-OPEN = ("queued", "running", "paused")
+PRESETS_AT_MOST = 200
 
 _COLUMNS = (
     "id, chatbot_id, source, name, file_key, size_bytes, dialect, columns, options, state, stage, reason, error, leg, "
@@ -99,7 +99,7 @@ RETURNING id
 """
 
 RESUME_IMPORT = f"""
-UPDATE imports SET state = 'queued', reason = NULL, error = NULL
+UPDATE imports SET state = 'queued', reason = NULL, error = NULL, finished_at = NULL
  WHERE tenant_id = $1 AND id = $2 AND state IN ('paused', 'failed') AND file_key IS NOT NULL
 RETURNING {_COLUMNS}
 """
@@ -109,6 +109,10 @@ UPDATE imports SET state = $3, error = $4, finished_at = now(),
                    stage = CASE WHEN $3 = 'done' THEN 'over' ELSE stage END
  WHERE tenant_id = $1 AND id = $2 AND state IN ('queued', 'running', 'paused') AND ($5::integer IS NULL OR leg = $5)
 RETURNING id
+"""
+
+SET_LIMIT = """
+UPDATE imports SET options = options || jsonb_build_object('limit_nano', $3::bigint) WHERE tenant_id = $1 AND id = $2
 """
 
 SET_REPORT = "UPDATE imports SET report_key = $3 WHERE tenant_id = $1 AND id = $2"
@@ -127,7 +131,9 @@ INSERT INTO import_presets (tenant_id, name, columns) VALUES ($1, $2, $3)
 ON CONFLICT (tenant_id, name) DO UPDATE SET columns = excluded.columns
 """
 
-LIST_PRESETS = "SELECT name, columns FROM import_presets WHERE tenant_id = $1 ORDER BY name LIMIT 200"
+LIST_PRESETS = f"""
+SELECT name, columns FROM import_presets WHERE tenant_id = $1 ORDER BY name LIMIT {PRESETS_AT_MOST}
+"""
 
 DELETE_PRESET = "DELETE FROM import_presets WHERE tenant_id = $1 AND name = $2 RETURNING name"
 
@@ -316,6 +322,11 @@ async def end_import(
     return await db.fetchval(END_IMPORT, scope.tenant_id, import_id, state, error, leg) is not None
 
 
+async def set_limit(db: Connection, scope: Scope, import_id: ImportId, limit_nano: int) -> None:
+    """Note what the import may cost from now on; the budget that keeps it to that is the caller's."""
+    await db.execute(SET_LIMIT, scope.tenant_id, import_id, limit_nano)
+
+
 async def set_report(db: Connection, scope: Scope, import_id: ImportId, report_key: str) -> None:
     await db.execute(SET_REPORT, scope.tenant_id, import_id, report_key)
 
@@ -362,7 +373,7 @@ async def delete_preset(db: Connection, scope: Scope, name: str) -> bool:
 
 
 async def _with_units(db: Connection, scope: Scope, found: list[Import]) -> list[Import]:
-    running = [one.id for one in found if one.state in OPEN]
+    running = [one.id for one in found if one.state != "done"]  # one that failed or was given up has stored them, too
     sums = {row["import_id"]: row for row in await db.fetch(SUM_UNITS, scope.tenant_id, running)} if running else {}
     names = ("rows_read", "rows_stored", "rows_failed", "rows_skipped", "messages", "conversations")
     return [

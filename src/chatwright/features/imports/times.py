@@ -4,6 +4,7 @@ from datetime import UTC, datetime, tzinfo
 
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+_DATE_DIGITS = len("20240131")
 _DAY_FIRST = ("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%d-%m-%Y %H:%M:%S", "%d-%m-%Y %H:%M", "%d-%m-%Y")
 _MONTH_FIRST = (
     "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y",
@@ -24,14 +25,15 @@ def read_time(text: str, *, zone: tzinfo = UTC, day_first: bool = False) -> date
     text = text.strip()
     if not text or len(text) > 64:
         return None
+    # Before ISO 8601, which would take 1712010212345 for the second of January 1712, 23:45; eight digits are a date.
+    if text[0].isdigit() and len(text) != _DATE_DIGITS and text.replace(".", "", 1).isdecimal() and text.isascii():
+        return _from_number(float(text))
     try:
         return _bounded(datetime.fromisoformat(text), zone)
     except ValueError:
         pass
     except OverflowError:
         return None
-    if text[0].isdigit() and text.replace(".", "", 1).isdecimal() and text.isascii():
-        return _from_number(float(text))
     for form in (_DAY_FIRST if day_first else _MONTH_FIRST) + _ANY:
         try:
             return _bounded(datetime.strptime(text, form), zone)  # noqa: DTZ007 - the zone is added below

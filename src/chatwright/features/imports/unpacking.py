@@ -6,6 +6,8 @@ one that swells beyond reason is refused before it has filled anything.
 
 import asyncio
 import codecs
+import hashlib
+import io
 import tempfile
 import zipfile
 import zlib
@@ -18,6 +20,7 @@ from chatwright.features.imports.dialect import HEAD_BYTES, encoding_of, is_wide
 PIECE_BYTES = 1024 * 1024
 RATIO_AT_MOST = 200
 """Chats in CSV shrink to a tenth; what shrinks to less than a two-hundredth was made to fill disks."""
+_LIST_AT_MOST_BYTES = 2 * PIECE_BYTES
 _RATIO_FROM_BYTES = 16 * 1024 * 1024
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _ROWS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
@@ -35,6 +38,11 @@ class Arriving:
         self.size_bytes = 0
         self.is_rewritten = False
         self.error: BaseException | None = None
+        self._digest = hashlib.sha256()
+
+    def digest(self) -> bytes:
+        """SHA-256 of what came so far, unpacked."""
+        return self._digest.digest()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -42,6 +50,7 @@ class Arriving:
                 if len(self.head) < HEAD_BYTES:
                     self.head += piece[: HEAD_BYTES - len(self.head)]
                 self.size_bytes += len(piece)
+                self._digest.update(piece)
                 if self.size_bytes > self._limit_bytes:
                     raise PayloadTooLarge(
                         f"the file is larger than {self._limit_bytes / 1e6:,.0f} MB unpacked; "
@@ -142,7 +151,7 @@ async def _unzipped(chunks: AsyncIterator[bytes], limit_bytes: int) -> AsyncGene
 def _members_pieces(spool: IO[bytes], packed: int) -> Generator[bytes]:
     swelling = _Swelling()
     try:
-        with zipfile.ZipFile(spool) as archive:
+        with zipfile.ZipFile(_InPieces(spool)) as archive:
             files = [info for info in archive.infolist() if not info.is_dir()]
             rows = [
                 info
@@ -164,6 +173,31 @@ def _members_pieces(spool: IO[bytes], packed: int) -> Generator[bytes]:
                     yield piece
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise Unprocessable(f"the zip file cannot be read ({error})", param="file") from error
+
+
+class _InPieces(io.RawIOBase):
+    """A file of which nobody reads much at once: `zipfile` reads an archive's list of contents in one go, and makes ten
+    bytes of memory of each of it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size > _LIST_AT_MOST_BYTES:
+            raise zipfile.BadZipFile("its list of contents is too long")
+        return self._file.read(size)
 
 
 class _Swelling:

@@ -47,7 +47,7 @@ SELECT id, next_ordinal FROM conversations WHERE tenant_id = $1 AND id = ANY($2:
 KNOWN_IDS = """
 SELECT id FROM messages WHERE tenant_id = $1 AND id = ANY($2::uuid[])
 UNION ALL
-SELECT id FROM answers WHERE tenant_id = $1 AND id = ANY($3::uuid[])
+SELECT id FROM answers WHERE tenant_id = $1 AND id = ANY($2::uuid[])
 """
 
 TAILS = """
@@ -190,9 +190,9 @@ async def _look_up(
     """How conversations that are there end, and which of the items are."""
     ids = [group[0].conversation_id for group in groups]
     ordinals = {row["id"]: row["next_ordinal"] for row in await db.fetch(LOCK_KNOWN, scope.tenant_id, ids)}
-    visitors = [item.id for group in groups for item in group if item.side == "visitor"]
-    agents = [item.id for group in groups for item in group if item.side == "agent"]
-    there = {row["id"] for row in await db.fetch(KNOWN_IDS, scope.tenant_id, visitors, agents)}
+    # On either side: with another mapping of roles a message that is there would else be stored as the other side's.
+    known = [item.id for group in groups for item in group]
+    there = {row["id"] for row in await db.fetch(KNOWN_IDS, scope.tenant_id, known)}
     tails: dict[ConversationId, Tail] = {}
     for row in await db.fetch(TAILS, scope.tenant_id, ids):
         is_open = row["last_id"] is not None and row["state"] == UNANSWERED and row["is_bare"]
@@ -221,7 +221,8 @@ class _Columns:
     def fill(self, visitor_texts: dict[str, str], agent_texts: dict[str, str]) -> None:
         ids, conversations, ordinals, texts, states, metadata, readings, times = self._messages
         for each in self._arranged:
-            whole = next((row.item.metadata for row in each.messages if row.item and row.item.metadata), None)
+            said = [row.item for row in each.messages if row.item] + [answer.item for answer in each.answers]
+            whole = next((item.metadata for item in said if item.metadata), None)  # the visitor's before the agent's
             self._visitors.append(each.visitor or f"import-{each.conversation_id[15:18]}{each.conversation_id[20:]}")
             self._metadata.append(_json({**(whole or {}), "import_source": self._one.source}))
             for row in each.messages:

@@ -33,7 +33,12 @@ SELECT c.forgotten_upto, c.summarised_upto,
 """
 
 EXCHANGES = """
-SELECT m.ordinal, m.text, a.text AS answer FROM messages m
+-- What the guard refused is not remembered, nor what was part of such a burst.
+SELECT m.ordinal, a.text AS answer,
+       CASE WHEN m.state = 'refused' OR (m.merged_into IS NOT NULL AND EXISTS (
+                SELECT FROM messages r WHERE r.tenant_id = $1 AND r.id = m.merged_into AND r.state = 'refused'))
+            THEN '' ELSE m.text END AS text
+  FROM messages m
   LEFT JOIN answers a ON a.tenant_id = m.tenant_id AND a.message_id = m.id
  WHERE m.tenant_id = $1 AND m.conversation_id = $2 AND m.ordinal > $3 AND m.ordinal <= $4 ORDER BY m.ordinal LIMIT $5
 """
