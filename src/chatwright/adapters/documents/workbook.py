@@ -131,7 +131,8 @@ def csv_blocks(path: Path, *, declared: str | None = None) -> Iterator[Block]:
     with path.open("rb") as file:
         sample = file.read(_SAMPLE_BYTES)
     encoding = detect(sample, declared=declared)
-    csv.field_size_limit(_MAX_FIELD_CHARACTERS)
+    # The limit is the whole process's: others may need more.
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD_CHARACTERS))
     with path.open(encoding=encoding, errors="replace", newline="") as file:
         head = [line for line in islice(file, 50) if len(line) <= _MAX_FIELD_CHARACTERS]
     delimiter = _delimiter(head)
