@@ -1,4 +1,5 @@
--- As before (0016), and: each answer of the history comes with its animation, so that the next one is another.
+-- As before (0016), and: each answer of the history comes with its animation, so that the next one is another; and what the guard
+-- refused (of a burst: all of it) is in no later prompt. Its place in the history stays.
 CREATE OR REPLACE FUNCTION claim_job(of_tenant uuid, wanted uuid, wanted_generation integer, lease_s float8, history_messages integer)
 RETURNS TABLE (
     id uuid, tenant_id uuid, chatbot_id uuid, type text, queue text, priority integer, attempt integer,
@@ -31,7 +32,12 @@ BEGIN
                (SELECT count(*) FROM calls k WHERE k.tenant_id = of_tenant AND k.message_id = m.id AND k.kind = 'call'
                    AND k.provider <> 'extractive' AND k.opened_at >= first_started),
                (SELECT coalesce(jsonb_agg(jsonb_build_array(h.text, h.answer, h.animation) ORDER BY h.ordinal), '[]')
-                  FROM (SELECT e.ordinal, e.text, a.text AS answer, a.animation FROM messages e
+                  FROM (SELECT e.ordinal, a.text AS answer, a.animation,
+                               CASE WHEN e.state = 'refused' OR (e.merged_into IS NOT NULL AND EXISTS (
+                                        SELECT FROM messages r WHERE r.tenant_id = of_tenant AND r.id = e.merged_into
+                                                                 AND r.state = 'refused'))
+                                    THEN '' ELSE e.text END AS text
+                          FROM messages e
                           LEFT JOIN answers a ON a.tenant_id = of_tenant AND a.message_id = e.id
                          WHERE e.tenant_id = of_tenant AND e.conversation_id = m.conversation_id
                            AND e.ordinal < m.ordinal AND e.ordinal > greatest(c.forgotten_upto, c.summarised_upto)
