@@ -21,7 +21,8 @@ from chatwright.pipeline.documents import submit_text
 from chatwright.pipeline.embedding import EmbedderChoice
 from chatwright.pipeline.embedding_batches import Unfinished, in_batches
 from chatwright.pipeline.index import Indexed, index_document
-from chatwright.pipeline.knowledge_upkeep import remove_lost_originals, renew_outdated, take_deleted_bases_apart
+from chatwright.pipeline.knowledge_upkeep import renew_outdated, take_deleted_bases_apart
+from chatwright.pipeline.lost_files import remove_lost_files
 from chatwright.pipeline.perform import perform, settle_failure
 from chatwright.pipeline.reembed import change_embedder
 from chatwright.pipeline.services import Services
@@ -506,8 +507,8 @@ async def test_files_that_no_document_names_are_removed_when_they_are_old(app: S
     lost = await put_original(app, shop, base, "lost.md", GUIDE.encode())
     async with app.db.transaction(shop.scope) as db:
         await knowledge.delete_document(db, shop.scope, lost)  # and the worker died before it deleted the file
-    assert await remove_lost_originals(app) == 0, "it may be an upload under way"
-    assert await remove_lost_originals(app, older_than_s=-5) == 1
+    assert await remove_lost_files(app) == 0, "it may be an upload under way"
+    assert await remove_lost_files(app, older_than_s=-5) == 1
     files = [file.key async for part in app.files.list() for file in part]
     assert files == [(await document_of(app, shop, page)).original_key]
 

@@ -47,6 +47,8 @@ from chatwright.pipeline.import_summaries import quote_nano
 from chatwright.pipeline.services import Services
 
 MOST_OPEN = 5
+MOST_PAUSED = 50
+"""Each holds a file in the object store."""
 PRIORITY = 3
 SOURCE_AT_MOST_CHARS = 100
 LINK_S = 900
@@ -231,12 +233,13 @@ async def start_import(
 
     dialect, settled, plan = await asyncio.to_thread(look)
     _check_sample(plan)
+    async with app.db.transaction(scope) as db:
+        await _check_room(db, scope)
     if options.limit_nano is not None:
         await _limit(app, scope, received.import_id, options.limit_nano, actor=actor)
     job_id = JobId(new_id())
     async with app.db.transaction(scope) as db:
-        if await imports.count_open(db, scope) >= MOST_OPEN:
-            raise Conflict(f"{MOST_OPEN} imports are under way; wait for one to end, or cancel one")
+        await _check_room(db, scope)  # again: another one may have begun meanwhile
         one = await imports.insert_import(
             db,
             scope,
@@ -300,6 +303,15 @@ async def limit_import(app: Services, scope: Scope, import_id: str, limit_nano: 
     async with app.db.transaction(scope) as db:
         await imports.set_limit(db, scope, one.id, limit_nano)
         return await imports.get_import(db, scope, one.id)
+
+
+async def _check_room(db: Connection, scope: Scope) -> None:
+    """Raise Conflict while the tenant has as many imports as it may."""
+    under_way, paused = await imports.count_open(db, scope)
+    if under_way >= MOST_OPEN:
+        raise Conflict(f"{MOST_OPEN} imports are under way; wait for one to end, or cancel one")
+    if paused >= MOST_PAUSED:
+        raise Conflict(f"{MOST_PAUSED} imports are paused; resume one, or cancel one")
 
 
 async def _limit(app: Services, scope: Scope, import_id: ImportId, limit_nano: int, *, actor: str) -> None:

@@ -5,20 +5,18 @@ A task of every worker beside its sweeper, whose passes must not wait for long w
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from chatwright.adapters.files import StoredFile
 from chatwright.adapters.queue import route
 from chatwright.domain.errors import ChatwrightError
-from chatwright.domain.ids import DocumentId, JobId, KnowledgeBaseId, TenantId, new_id
+from chatwright.domain.ids import DocumentId, JobId, KnowledgeBaseId, new_id
 from chatwright.domain.jobs import JobType
 from chatwright.domain.scope import Scope
 from chatwright.features import jobs, knowledge
 from chatwright.pipeline.enqueue import enqueue
+from chatwright.pipeline.lost_files import remove_lost_files
 from chatwright.pipeline.reembed import finish_large_bases
 from chatwright.pipeline.services import Services
 
@@ -33,8 +31,6 @@ MOST_DOCUMENTS = 500
 TERMS_PER_STEP = 20_000
 OUTDATED_PER_PASS = 50
 LOWEST_PRIORITY = 1
-ORPHAN_AGE_S = 24 * 3600.0
-"""An upload stores the file first and the document after it: a file that nothing names is lost only when it is old."""
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +44,7 @@ async def tend_knowledge(app: Services, *, period_s: float = PERIOD_S) -> None:
         await _attempt(app, take_deleted_bases_apart)
         await _attempt(app, finish_large_bases)
         if passes % LOST_EVERY == 0:
-            await _attempt(app, remove_lost_originals)
+            await _attempt(app, remove_lost_files)
         passes += 1
 
 
@@ -134,30 +130,3 @@ async def _renew(app: Services, scope: Scope, document_id: DocumentId) -> bool:
         generation=1,
     )
     return True
-
-
-async def remove_lost_originals(app: Services, *, older_than_s: float = ORPHAN_AGE_S) -> int:
-    """Delete files that no document names: of uploads and deletions that were cut short. Returns how many."""
-    before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-    count = 0
-    async for page in app.files.list():
-        for tenant_id, files in _by_tenant(page, before).items():
-            scope = Scope(tenant_id=tenant_id)
-            async with app.db.transaction(scope) as db:
-                named = await knowledge.named_originals(db, scope, files)
-            lost = [key for key in files if key not in named]
-            await app.files.delete(*lost)
-            count += len(lost)
-    if count:
-        _log.info("knowledge.lost_originals_removed", files=count)
-    return count
-
-
-def _by_tenant(page: list[StoredFile], before: datetime) -> dict[TenantId, list[str]]:
-    """The keys of old originals, by the tenant in them. What lies elsewhere is not ours to judge."""
-    found: dict[TenantId, list[str]] = defaultdict(list)
-    for file in page:
-        parts = file.key.split("/")
-        if file.modified_at < before and len(parts) > 3 and (parts[0], parts[2]) == ("tenants", "knowledge"):
-            found[TenantId(parts[1])].append(file.key)
-    return found

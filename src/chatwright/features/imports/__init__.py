@@ -13,6 +13,7 @@ from chatwright.features.imports.after_store import (
 from chatwright.features.imports.arranging import in_order, into_units, without_twins
 from chatwright.features.imports.dialect import Dialect, Wishes, encoding_of, is_wide, sniff
 from chatwright.features.imports.faq import Draft, Drafter, to_markdown
+from chatwright.features.imports.files_store import named_files
 from chatwright.features.imports.guessing import guess
 from chatwright.features.imports.items import Item, ItemMaker, Problem, Redact
 from chatwright.features.imports.mapping import PRESETS, ColumnMap, check_map, over_preset, read_map
@@ -109,6 +110,7 @@ __all__ = [
     "list_units",
     "list_unordered",
     "load_exchanges",
+    "named_files",
     "open_records",
     "order_conversation",
     "over_preset",

@@ -44,7 +44,10 @@ SELECT {_COLUMNS} FROM imports
  WHERE tenant_id = $1 AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR state = $3) ORDER BY id DESC LIMIT $4
 """
 
-COUNT_OPEN_IMPORTS = "SELECT count(*) FROM imports WHERE tenant_id = $1 AND state IN ('queued', 'running')"
+COUNT_OPEN_IMPORTS = """
+SELECT count(*) FILTER (WHERE state <> 'paused') AS open, count(*) FILTER (WHERE state = 'paused') AS paused
+  FROM imports WHERE tenant_id = $1 AND state IN ('queued', 'running', 'paused')
+"""
 
 SUM_UNITS = """
 -- What units beyond the checkpoint have brought.
@@ -232,8 +235,11 @@ async def list_imports(
     return await _with_units(db, scope, [_import(row) for row in rows])
 
 
-async def count_open(db: Connection, scope: Scope) -> int:
-    return int(await db.fetchval(COUNT_OPEN_IMPORTS, scope.tenant_id))
+async def count_open(db: Connection, scope: Scope) -> tuple[int, int]:
+    """(under way, paused)."""
+    row = await db.fetchrow(COUNT_OPEN_IMPORTS, scope.tenant_id)
+    assert row is not None
+    return row["open"], row["paused"]
 
 
 async def count_to_summarise(db: Connection, scope: Scope, import_id: ImportId) -> int:
