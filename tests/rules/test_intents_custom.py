@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatwright.adapters.models import Encoded
+from chatwright.adapters.models.logistic import probability
 from chatwright.domain.errors import Unprocessable
 from chatwright.features.analysis import custom
 from chatwright.features.analysis.custom import CustomIntents, train
-from chatwright.features.analysis.custom_confidence import PRIOR, confidence_of, fit_confidence
+from chatwright.features.analysis.custom_confidence import PRIOR, fit_confidence
 from chatwright.features.analysis.intent_store import CustomIntent
 from chatwright.pipeline.intents import PER_INTENT_AT_MOST, checked
 
@@ -132,7 +133,7 @@ def test_few_verdicts_barely_move_the_prior_and_many_do() -> None:
     few = fit_confidence(signs[:2], wrong[:2], np.zeros((0, 4)))
     many = fit_confidence(signs, wrong, np.zeros((0, 4)))
     assert np.abs(few - PRIOR).max() < 2.0
-    assert confidence_of(signs, many).max() < confidence_of(signs, PRIOR).max() / 2
+    assert probability(signs, many).max() < probability(signs, PRIOR).max() / 2
 
 
 @settings(max_examples=40, deadline=None)

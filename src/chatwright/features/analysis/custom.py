@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from chatwright.adapters.models.embedder import Vectors
 from chatwright.adapters.models.encoded import Encoded
 from chatwright.adapters.models.grams import Grams, hash_grams
-from chatwright.features.analysis.custom_confidence import PRIOR, confidence_of, fit_confidence
+from chatwright.adapters.models.logistic import probability
+from chatwright.features.analysis.custom_confidence import PRIOR, fit_confidence
 
 LANDMARKS = 3_000
 """Examples that a model is written in, at most (10 MB); of more, some of each intent are drawn. Training takes the cube of
@@ -98,7 +99,7 @@ class CustomIntents:
         likeness = joined @ self._landmarks.T
         scores = _kernel(likeness) @ self._weights
         signs, best = _signs(scores, likeness, self._columns)
-        confidences = confidence_of(signs, self._calibration)
+        confidences = probability(signs, self._calibration)
         return [
             Verdict(name=self.names[int(at)], confidence=float(sure), holds=bool(sure >= self.threshold))
             for at, sure in zip(best, confidences, strict=True)
@@ -165,7 +166,7 @@ def train(
         right = best == columns[:counted]
         novel = _left_as_intent(solved, wanted, columns, likeness, near)[:counted]
         calibration = fit_confidence(alone, right, novel)
-        named = confidence_of(alone, calibration) >= threshold
+        named = probability(alone, calibration) >= threshold
         quality = Quality(
             examples=counted,
             accuracy=float(right.mean()),

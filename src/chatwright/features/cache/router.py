@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chatwright.adapters.models.logistic import probability
 from chatwright.features.cache.ngrams import Grams, hashes
 from chatwright.features.cache.router_threshold import (
     COLD,
     LEAST,
     Evidence,
-    confidence_of,
     evidence,
     fit_threshold,
 )
@@ -115,7 +115,7 @@ class Router:
             score=scores[column],
             nearest=likeness[self._columns == column].max(),
         )
-        confidence = float(confidence_of(found[None], self._calibration)[0])
+        confidence = float(probability(found[None], self._calibration)[0])
         label = int(self._served[column])
         others = tuple(one for one in candidates if one != label)[: CANDIDATES - 1]
         if self.threshold == COLD:  # too little is known to tell how often it errs: nearly the same words only

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
+from chatwright.adapters.models.logistic import Doubles, fit_near, probability
+
 Matrix = NDArray[np.floating]
 
 NEVER = 2.0
@@ -30,7 +31,6 @@ CAUTION = 0.25
 """Standard deviations of the errors seen that are counted on top of them."""
 _SLACK = 1.0
 """Errors that are counted on top of those seen: few verdicts prove little."""
-_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +84,6 @@ def evidence(*, margin: float, score: float, nearest: float) -> Doubles:
     return np.array([1.0, margin, score, nearest])
 
 
-def confidence_of(signs: Doubles, calibration: Doubles) -> Doubles:
-    return 1.0 / (1.0 + np.exp(-np.clip(signs @ calibration, -30, 30)))
-
-
 def fit_threshold(found: Evidence, *, max_error: float) -> tuple[Doubles, float, float]:
     """Fit confidence and threshold to what was found. Returns (calibration, threshold, share served).
 
@@ -98,8 +94,8 @@ def fit_threshold(found: Evidence, *, max_error: float) -> tuple[Doubles, float,
     signs, right, weight = found.signs[used], found.right[used], found.weight[used]
     if not right.any() or weight.sum() * max_error < _SLACK:
         return _PRIOR.copy(), COLD, 0.0
-    calibration = _logistic(signs, right, weight)
-    confidence = confidence_of(signs, calibration)
+    calibration = fit_near(signs, right, weight / weight.mean(), prior=_PRIOR, trust=_TRUST)
+    confidence = probability(signs, calibration)
     order = np.argsort(-confidence, kind="stable")
     served = np.cumsum(weight[order])
     seen = np.cumsum(np.where(right[order], 0.0, weight[order]))
@@ -112,31 +108,6 @@ def fit_threshold(found: Evidence, *, max_error: float) -> tuple[Doubles, float,
         return calibration, NEVER, 0.0
     last = fine[-1]
     return calibration, float(confidence[order][last]), float(served[last] / served[-1])
-
-
-def _logistic(signs: Doubles, right: NDArray[np.bool_], weight: Doubles) -> Doubles:
-    """Newton's steps to the coefficients that explain `right`, held near the prior; a step that overshoots is halved."""
-    weight = weight / weight.mean()
-    trust = _TRUST * np.eye(signs.shape[1])
-
-    def loss(at: Doubles) -> float:
-        logit = np.clip(signs @ at, -30, 30)
-        away = at - _PRIOR
-        return float(weight @ (np.logaddexp(0.0, logit) - right * logit) + away @ trust @ away / 2)
-
-    found: Doubles = _PRIOR.copy()
-    least = loss(found)
-    for _ in range(_STEPS):
-        said = confidence_of(signs, found)
-        slope = signs.T @ (weight * (right - said)) - trust @ (found - _PRIOR)
-        bend = (signs * (weight * said * (1 - said))[:, None]).T @ signs + trust
-        step: Doubles = np.linalg.solve(bend, slope).astype(np.float64)
-        while (reached := loss(found + step)) > least and np.abs(step).max() > 1e-6:
-            step = step / 2
-        if reached > least or np.abs(step).max() < 1e-6:
-            break
-        found, least = found + step, reached
-    return found
 
 
 def _nearest_by_column(likeness: Matrix, columns: NDArray[np.int32], classes: int) -> Matrix:
