@@ -11,7 +11,7 @@ from chatwright.app.addresses import Addresses
 from chatwright.app.options import Settings
 from chatwright.app.services import open_services
 from chatwright.domain.errors import NotFound
-from chatwright.pipeline import importing
+from chatwright.pipeline import import_report
 from tests.flows.conftest import open_shop, running_worker
 from tests.flows.test_import_flow import chat, finished, start, table, transcripts
 from tests.store.test_files_s3 import BINARY, KEY, SECRET, s3_endpoint
@@ -52,7 +52,7 @@ async def test_a_file_on_s3_is_imported_in_legs_and_its_report_is_linked_to(
         assert (one.state, one.error, one.rows_stored) == ("done", None, 1200)
         assert one.leg > 2
         assert len(await transcripts(app, shop)) == 300
-        link = await importing.report_link(app, one, "report.html")
+        link = await import_report.report_link(app, one, "report.html")
         assert link is not None
 
         def get() -> bytes:

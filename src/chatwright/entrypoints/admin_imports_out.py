@@ -12,8 +12,7 @@ from chatwright.entrypoints.endpoint import Access
 from chatwright.features import imports
 from chatwright.features.credentials.rules import VisitorTokens
 from chatwright.features.imports import Import
-from chatwright.pipeline.import_report import FILES
-from chatwright.pipeline.importing import LINK_S, report_link
+from chatwright.pipeline.import_report import FILES, LINK_S, report_link
 
 _PIECE_BYTES = 256 * 1024
 _SAFE: tuple[Header, ...] = (

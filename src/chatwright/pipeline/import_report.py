@@ -12,6 +12,7 @@ from chatwright.features.imports import Facts, Import
 from chatwright.pipeline.services import Services
 
 _PROBLEMS_A_PAGE = 1_000
+LINK_S = 900
 _REPORT_AT_MOST_BYTES = 256 * 1024 * 1024
 FILES = {
     "html": ("report.html", "text/html; charset=utf-8"),
@@ -84,3 +85,10 @@ async def _problems(app: Services, scope: Scope, one: Import) -> AsyncGenerator[
             return
         after = page[-1][0]
         yield imports.problems_csv(page, with_header=False)
+
+
+async def report_link(app: Services, one: Import, file: str) -> str | None:
+    """A signed address of a file of the report at the object store; None where that is a folder. Raises NotFound."""
+    if one.report_key is None:
+        raise NotFound("the import has no report yet")
+    return await app.files.link(f"{one.report_key}/{file}", expires_s=LINK_S)

@@ -51,7 +51,6 @@ MOST_PAUSED = 50
 """Each holds a file in the object store."""
 PRIORITY = 3
 SOURCE_AT_MOST_CHARS = 100
-LINK_S = 900
 _SAMPLE = 500
 _ROWS_FOR_QUOTE = 20
 UNITS_UNREAD = 5
@@ -393,10 +392,3 @@ def source_of(text: str | None, preset: str | None) -> str:
     if not source or len(source) > SOURCE_AT_MOST_CHARS:
         raise Unprocessable(f"a source has 1 to {SOURCE_AT_MOST_CHARS} characters", param="source")
     return source
-
-
-async def report_link(app: Services, one: Import, file: str) -> str | None:
-    """A signed address of a file of the report at the object store; None where that is a folder. Raises NotFound."""
-    if one.report_key is None:
-        raise NotFound("the import has no report yet")
-    return await app.files.link(f"{one.report_key}/{file}", expires_s=LINK_S)
