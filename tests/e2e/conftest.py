@@ -25,6 +25,10 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.e2e.widget_support import build_widget, chromium, hosts, make_bot, make_reader, proxy, save_pictures, visit
+
+__all__ = ["chromium", "hosts", "make_bot", "make_reader", "proxy", "visit"]  # fixtures
+
 ROOT = Path(__file__).parents[2]
 LLM_CHATBOT = "simulated"
 _READY_WITHIN_S = 120.0
@@ -36,6 +40,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(180))  # the first test of the session waits for the start
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call" and report.failed and (pictures := save_pictures(item)):
+        report.sections.append(("pages at the end", "\n".join(pictures)))
+    return report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +81,8 @@ class Live:
     log_file: Path
     simulator_url: str = ""
     llm_chatbot: str = ""
+    widget_fault: str = ""
+    """Why the widget's files are not there, where they are not."""
     family: dict[int, float] = field(default_factory=dict[int, float])
 
     def http(
@@ -242,12 +258,17 @@ def _simulator() -> Generator[str]:
             process.stdout.close()
 
 
-def _wait_until_read(running: Live) -> None:
-    """Until the demo has read its last page: each page raises the knowledge's version, which cached answers hang on."""
+def _settle_knowledge(running: Live) -> None:
+    """Leave the demo the pages that it is ready with, the README, the tutorial and the questions, and wait until they are
+    read: each page raises the knowledge's version, which cached answers hang on, and all of them are a minute's work."""
     base = running.http("GET", f"/api/v1/chatbots/{running.chatbot}").json["knowledge_base_id"]
+    path = f"/api/v1/knowledge-bases/{base}/documents"
+    for page in running.http("GET", f"{path}?limit=200").json["items"]:
+        if page["state"] != "indexed":
+            assert running.http("DELETE", f"{path}/{page['id']}").status in (204, 404)
     give_up_at = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < give_up_at:
-        pages = running.http("GET", f"/api/v1/knowledge-bases/{base}/documents?limit=200").json["items"]
+        pages = running.http("GET", f"{path}?limit=200").json["items"]
         if pages and all(page["state"] == "indexed" for page in pages):
             return
         time.sleep(0.3)
@@ -255,13 +276,18 @@ def _wait_until_read(running: Live) -> None:
 
 
 @pytest.fixture(scope="session")
-def live() -> Generator[Live]:
+def live(request: pytest.FixtureRequest) -> Generator[Live]:
+    # The widget's files are read once, when the server starts. WIDGET_UNDER_TEST names a folder built by somebody else.
+    widget_dir = os.environ.get("WIDGET_UNDER_TEST")
+    is_wanted = any("chromium" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    widget_fault = build_widget() if is_wanted and not widget_dir else ""
+    elsewhere = {"CHATWRIGHT_WIDGET_DIR": widget_dir} if widget_dir else {}
     with _simulator() as simulator_url, short_folder() as data_dir:
-        running = start_up(
-            data_dir, env=clean_environment(OPENAI_BASE_URL=f"{simulator_url}/v1", CHATWRIGHT_UNKNOWN_PRICES="flag")
-        )
+        env = clean_environment(OPENAI_BASE_URL=f"{simulator_url}/v1", CHATWRIGHT_UNKNOWN_PRICES="flag", **elsewhere)
+        running = start_up(data_dir, env=env)
         try:
             running.simulator_url = simulator_url
+            running.widget_fault = widget_fault
             running.llm_chatbot = LLM_CHATBOT
             only_knowledge = {"providers": [{"provider": "extractive", "model": "extractive"}]}
             assert running.http("PATCH", f"/api/v1/chatbots/{running.chatbot}", only_knowledge).status == 200
@@ -273,7 +299,7 @@ def live() -> Generator[Live]:
             }
             made = running.http("POST", "/api/v1/chatbots", chatbot)
             assert made.status == 201, made.body
-            _wait_until_read(running)
+            _settle_knowledge(running)
             yield running
         finally:
             code = running.stop() if running.process.poll() is None else None

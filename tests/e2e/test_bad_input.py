@@ -320,7 +320,7 @@ def test_a_report_may_begin_with_the_calendar(live: "Live") -> None:
     assert live.http("GET", "/api/v1/usage?to=0001-01-01").status == 200
 
 
-@pytest.mark.parametrize("path", ["/demo/cw_pub_%00", "/demo/cw_pub_%ff", "/demo/%00", "/demo/cw_pub_%00/config.json"])
+@pytest.mark.parametrize("path", ["/demo/cw_pub_%00", "/demo/cw_pub_%ff", "/demo/%00", "/widget/frame/cw_pub_%00"])
 def test_demo_pages_that_cannot_be(live: "Live", path: str) -> None:
     assert envelope(live.http("GET", path, key=None))["code"] == "not_found"
 

@@ -407,9 +407,8 @@ def test_pages_and_files_are_served(live: "Live") -> None:
         assert "default-src 'self'" in page.headers["content-security-policy"]
         again = live.http("GET", path, key=None, headers={"if-none-match": page.headers["etag"]})
         assert (again.status, again.body) == (304, b"")
-    config = live.http("GET", f"/demo/{live.chatbot}/config.json", key=None).json
-    assert config["widget_id"] == live.widget_id
-    assert live.http("GET", "/assets/demo/main.js", key=None).headers["content-type"].startswith("text/javascript")
+    assert f'data-widget="{live.widget_id}"' in page.body.decode()
+    assert live.http("GET", "/assets/demo/page.js", key=None).headers["content-type"].startswith("text/javascript")
     for path in (
         "/assets/../web.py",
         "/assets/%2e%2e/web.py",

@@ -50,6 +50,7 @@ TENANTS_TABLES = (
     "guard_events",
     "guard_allowed",
     "guard_policies",
+    "feedback",
 )
 
 # Statements of the operators' role, which look past one tenant by design: module:constant and why.

@@ -31,6 +31,8 @@ ROWS = {
                    VALUES ($1, $2, {chatbots}, {conversations}, 1, 'secret')""",
     "answers": """(id, tenant_id, chatbot_id, conversation_id, message_id, attempt, text, provider, model)
                   VALUES ($1, $2, {chatbots}, {conversations}, {messages}, 1, 'secret', 'p', 'm')""",
+    "feedback": """(id, tenant_id, chatbot_id, conversation_id, message_id, answer_id, visitor_id, rating, comment)
+                   VALUES ($1, $2, {chatbots}, {conversations}, {messages}, {answers}, 'v', 'down', 'secret')""",
     "jobs": "(id, tenant_id, type, queue, priority) VALUES ($1, $2, 't', 'q', 5)",
     "idempotency_keys": "(tenant_id, key, body_hash) VALUES ($2, ($1::uuid)::text, '')",
     "calls": "(id, tenant_id, provider, model) VALUES ($1, $2, 'p', 'm')",

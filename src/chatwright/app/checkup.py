@@ -14,6 +14,7 @@ from chatwright.app.keyfile import FILE, open_keks
 from chatwright.app.options import Settings
 from chatwright.app.settings import Loaded, mask_url
 from chatwright.domain.errors import ChatwrightError
+from chatwright.entrypoints.web_widget import LAUNCHER, read_assets, widget_folder
 
 _WITHIN_S = 15.0
 _TIGHT_BYTES, _FULL_BYTES = 2 * 2**30, 200 * 2**20
@@ -32,7 +33,7 @@ class Finding:
 async def examine(loaded: Loaded) -> list[Finding]:
     """Look at every part, one after the other; whatever goes wrong is a finding, never an error."""
     settings = loaded.settings
-    found: list[Finding] = [_python(), _data_dir(settings), _disk(settings), _key_file(settings)]
+    found: list[Finding] = [_python(), _data_dir(settings), _disk(settings), _key_file(settings), _widget(settings)]
     for part, look in (
         ("providers", _providers),
         ("postgresql", _postgresql),
@@ -109,6 +110,22 @@ def _key_file(settings: Settings) -> Finding:
     if file.stat().st_mode & 0o077:
         return Finding(part=part, state="warn", detail=f"others may read {file}", mend=f"chmod 600 {file}")
     return Finding(part=part, state="ok", detail=f"{file}; back it up apart from the database")
+
+
+def _widget(settings: Settings) -> Finding:
+    """The built files that sites load; without them the rest of the server works."""
+    folder = widget_folder(settings.widget_dir)
+    launcher = folder / LAUNCHER
+    if not launcher.is_file():
+        mend = (
+            "install a released package, or build them: node widget/build.mjs --out DIR, and set CHATWRIGHT_WIDGET_DIR"
+        )
+        return Finding(part="widget", state="warn", detail=f"{launcher} is not there: sites get no widget", mend=mend)
+    try:
+        files = read_assets(settings.widget_dir)
+    except OSError as error:
+        return Finding(part="widget", state="fail", detail=str(error), mend="correct CHATWRIGHT_WIDGET_DIR")
+    return Finding(part="widget", state="ok", detail=f"{len(files)} files in {folder}")
 
 
 _SAID = {

@@ -41,6 +41,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "kb": ("knowledge", "Add knowledge from files, search it with scores, list and remove it."),
     "import": ("imports", "Import conversations from files: plan, run, follow, resume."),
     "intent": ("intents", "A chatbot's own intents: examples, quality, a try."),
+    "feedback": ("feedback", "What visitors say of answers: thumbs up and down, comments."),
     "cache": ("cache", "See, purge and warm what is answered from the caches."),
     "guard": ("guard", "See what looked like an attack, what of it was none; try a text."),
     "chat": ("chatting", "Chat with a chatbot in the terminal, streamed."),

@@ -67,6 +67,7 @@ class Settings:
     port: int = option(8080, minimum=0, maximum=65535, about="Port of the API; 0 takes any free one (printed).")
     public_url: str = option("", about="Address under which visitors reach the API. Empty: http://<host>:<port>.")
     backlog: int = option(1024, minimum=16, about="Connections that may wait to be accepted.")
+    widget_dir: str = option("", about="Folder of the built widget. Empty: the files that the package brings.")
     ws_ping_s: float = option(
         20.0, unit="s", minimum=1, about="Interval of WebSocket pings; a peer silent for two of them is dropped."
     )

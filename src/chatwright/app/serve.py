@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
@@ -166,10 +167,19 @@ def web_settings(settings: Settings) -> WebSettings:
         demo_slug=SLUG if settings.demo else None,
         demo_tenant_id=TENANT_ID,
         docs_dir=str(folder / "docs") if folder is not None else None,
+        public_origin=_origin(settings.public_url),
+        widget_dir=settings.widget_dir or None,
         body_timeout_s=settings.body_timeout_s,
         send_timeout_s=settings.send_timeout_s,
         version=__version__,
     )
+
+
+def _origin(url: str) -> str | None:
+    """scheme://host[:port] of an address, as browsers write it; None where there is none."""
+    parts = urlsplit(url.lower())
+    default = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
+    return f"{parts.scheme}://{parts.netloc.removesuffix(default)}" if default and parts.netloc else None
 
 
 def _first(group: BaseExceptionGroup[ChatwrightError]) -> ChatwrightError:

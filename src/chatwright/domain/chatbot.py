@@ -68,6 +68,8 @@ class Chatbot:
     """Which actions it suggests with an answer."""
     burst_window_ms: int = 0
     """How long it waits for a next message, so that both are answered once; 0: not at all."""
+    widget: dict[str, Any] = field(default_factory=dict[str, Any])
+    """How its chat window looks: theme, avatar, texts, features."""
     created_at: str = ""
     updated_at: str = ""
 

@@ -1,16 +1,14 @@
-"""Chatbots of a tenant, and the visitor tokens that their widgets ask for."""
+"""Chatbots of a tenant."""
 
-import time
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from chatwright.domain.chatbot import Chatbot, ProviderLink
-from chatwright.domain.errors import Forbidden, NotFound
-from chatwright.entrypoints.auth import TenantAdmin, credential_of, identify, tenant_of
+from chatwright.domain.errors import NotFound
+from chatwright.entrypoints.auth import tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.decoding import decode
 from chatwright.entrypoints.endpoint import Access, Endpoint
@@ -21,8 +19,6 @@ from chatwright.entrypoints.wire import (
     ChatbotPatch,
     ChatbotReply,
     ProviderLinkBody,
-    WidgetTokenReply,
-    WidgetTokenRequest,
 )
 from chatwright.features import credentials, tenancy
 from chatwright.features.tenancy import NewChatbot
@@ -31,7 +27,6 @@ from chatwright.pipeline.prompt_checking import warnings_of
 
 _create = msgspec.json.Decoder(ChatbotCreate)
 _patch = msgspec.json.Decoder(ChatbotPatch)
-_token = msgspec.json.Decoder(WidgetTokenRequest)
 
 
 async def create(call: Call) -> Reply:
@@ -79,48 +74,6 @@ async def delete(call: Call) -> Reply:
     tenant = tenant_of(call)
     await manage.delete_chatbot(call.app, tenant.scope, call.params["chatbot"], actor=tenant.actor)
     return Reply(204)
-
-
-async def widget_token(call: Call) -> Reply:
-    """A visitor token for a page on an allowed origin; a tenant's key may ask for one for any visitor of its own."""
-    body = await call.json(_token)
-    chatbot = await call.app.chatbots.find_widget(body.widget_id)
-    visitor_id = body.visitor_id
-    if call.header(b"authorization") is not None or call.header(b"x-api-key") is not None:
-        identity = await identify(call.app, credential_of(call))
-        if not isinstance(identity, TenantAdmin) or identity.scope.tenant_id != chatbot.tenant_id:
-            raise NotFound("no such widget")
-    else:
-        _check_origin(call, chatbot)
-        visitor_id = None if visitor_id is None else credentials.visitor_id_for_widget(visitor_id)
-    visitor_id = visitor_id or credentials.new_visitor_id()
-    tokens = await call.app.keys.visitor_tokens()
-    token, expires_at_s = tokens.issue(
-        tenant_id=chatbot.tenant_id, chatbot_id=chatbot.id, visitor_id=visitor_id, now_s=time.time()
-    )
-    expires_at = datetime.fromtimestamp(expires_at_s, UTC).isoformat().replace("+00:00", "Z")
-    return json_reply(
-        WidgetTokenReply(token, expires_at, credentials.visitor_id_shown(visitor_id)),
-        headers=((b"cache-control", b"no-store"),),
-    )
-
-
-def _check_origin(call: Call, chatbot: Chatbot) -> None:
-    """The page's origin must be on the chatbot's list, exactly; our own demo page counts while it is served."""
-    origin = call.header(b"origin")
-    if origin is None:
-        raise Forbidden(
-            "no Origin header: visitor tokens are for web pages; a server sends its API key", param="origin"
-        )
-    if origin.lower() in chatbot.allowed_origins:
-        return
-    settings = call.settings
-    served = settings.demo and settings.demo_tenant_id in (None, chatbot.tenant_id)
-    # The page itself names its origin, and only a page that came from this host can have this host's origin.
-    host = (call.header(b"host") or "").lower()
-    if served and host and origin.lower() in (f"http://{host}", f"https://{host}"):
-        return
-    raise Forbidden("this origin is not on the chatbot's allow-list (allowed_origins)", param="origin")
 
 
 def chatbot_reply(chatbot: Chatbot) -> ChatbotReply:
@@ -177,10 +130,5 @@ ENDPOINTS = (
     Endpoint(
         method="DELETE", path=_ID, handle=delete, access=Access.TENANT,
         summary="Delete a chatbot with its conversations; its knowledge base stays", tag="chatbots", status=204,
-    ),
-    Endpoint(
-        method="POST", path="/api/v1/widget/token", handle=widget_token, access=Access.NONE,
-        summary="A visitor token for a page on an allowed origin, good for 15 minutes", tag="widget",
-        request=WidgetTokenRequest, response=WidgetTokenReply, widget=True,
     ),
 )  # fmt: skip

@@ -3,20 +3,21 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from chatwright.adapters.postgres import Connection
-from chatwright.domain.errors import BadRequest, Unprocessable
+from chatwright.domain.errors import BadRequest
 from chatwright.domain.money import format_usd
 from chatwright.domain.scope import Scope
 from chatwright.entrypoints.auth import staff_of, tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.csv_rows import CSV_TYPE, to_csv
 from chatwright.entrypoints.endpoint import Access, Endpoint
+from chatwright.entrypoints.periods import period_of, zone_of
 from chatwright.entrypoints.wire import AnalyzeReply, AnalyzeRequest, Page, UsageReply
 from chatwright.features import budgets, tenancy
 from chatwright.features.budgets import GROUPS, GroupBy, text_of
@@ -26,7 +27,6 @@ from chatwright.pipeline.services import Services
 _analyze = msgspec.json.Decoder(AnalyzeRequest)
 _ROWS_AT_MOST = 50_000
 _ROWS_A_PIECE = 500
-_FIRST_MONTH_END = datetime(1, 1, 31, tzinfo=UTC)  # thirty days before it is the first moment that there is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +47,8 @@ async def usage(call: Call) -> Reply | None:
     groups = [name for name in (call.query("group_by") or "").split(",") if name]
     if any(name not in GROUPS for name in groups) or len(set(groups)) != len(groups):
         raise BadRequest(f"group_by is a list of {', '.join(GROUPS)}", param="group_by")
-    zone = await _zone(call, scope)
-    until = _moment(call, "to", zone, is_end=True) or datetime.now(UTC) + timedelta(seconds=1)
-    since = _moment(call, "from", zone, is_end=False) or max(until, _FIRST_MONTH_END) - timedelta(days=30)
-    if since >= until:
-        raise BadRequest("from must be before to", param="from")
+    zone = await zone_of(call, scope)
+    since, until = period_of(call, zone)
     report = _Report(scope=scope, group_by=cast("list[GroupBy]", groups), since=since, until=until, zone=zone)
     match call.query("format") or "json":
         case "json":
@@ -65,21 +62,6 @@ async def usage(call: Call) -> Reply | None:
             return await _send_csv(call, report)
         case _:
             raise BadRequest("format is json or csv", param="format")
-
-
-async def _zone(call: Call, scope: Scope | None) -> ZoneInfo:
-    """The time zone of the report's days: the one asked for, else the tenant's, else UTC. Raises BadRequest."""
-    name = call.query("time_zone")
-    if name:
-        try:
-            return ZoneInfo(tenancy.check_time_zone(name))
-        except Unprocessable as error:
-            raise BadRequest(error.message, param="time_zone") from None
-    if scope is None:
-        return ZoneInfo("UTC")
-    async with call.app.db.transaction(scope) as db:
-        tenant = await tenancy.get_tenant(db, scope.tenant_id)
-    return ZoneInfo("UTC" if tenant is None else tenant.time_zone)
 
 
 def _reading(app: Services, scope: Scope | None) -> AbstractAsyncContextManager[Connection]:
@@ -179,21 +161,6 @@ async def analyze(call: Call) -> Reply:
     analysing.check_length(body.texts, param="texts")
     chatbot = None if body.chatbot is None else await call.app.chatbots.get(scope, body.chatbot)
     return json_reply(AnalyzeReply(await analysing.analyze(call.app, scope, body.texts, chatbot)))
-
-
-def _moment(call: Call, name: str, zone: ZoneInfo, *, is_end: bool) -> datetime | None:
-    """A query parameter as a moment: an RFC 3339 time, or a day in `zone` (its end if it is the end of a range)."""
-    text = call.query(name)
-    if not text:
-        return None
-    try:
-        if len(text) == 10:
-            day = date.fromisoformat(text) + timedelta(days=1 if is_end else 0)
-            return datetime.combine(day, time(), zone).astimezone(UTC)
-        moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that was not percent-encoded
-        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise BadRequest(f"{name} is a day (2026-01-31) or an RFC 3339 time", param=name) from None
 
 
 ENDPOINTS = (

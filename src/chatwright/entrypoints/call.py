@@ -42,6 +42,8 @@ class WebSettings:
     demo_slug: str | None = None  # where /demo leads
     demo_tenant_id: str | None = None  # whose chatbots have a demo page; None: every tenant's
     docs_dir: str | None = None  # folder of Markdown pages behind /guide
+    public_origin: str | None = None  # scheme://host of the address under which visitors reach us, if it is known
+    widget_dir: str | None = None  # folder of the built widget; None: the files that the package brings
     body_timeout_s: float = 30.0  # for a request's whole body to come in
     send_timeout_s: float = 10.0  # a reader that takes nothing for so long is cut off
     heartbeat_s: float = 15.0  # between comments on a silent event stream

@@ -8,7 +8,7 @@ frames, 1011 our fault, 1012 restart, 1013 no server of ours to ask.
 """
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
@@ -17,6 +17,7 @@ import structlog
 from chatwright.domain.errors import (
     BadRequest,
     ChatwrightError,
+    Forbidden,
     NotFound,
     PayloadTooLarge,
     Unauthenticated,
@@ -30,6 +31,7 @@ from chatwright.entrypoints.call import Receive, Send, WebSettings, abort_connec
 from chatwright.entrypoints.decoding import decode
 from chatwright.entrypoints.failures import INTERNAL_MESSAGE, retry_after_s
 from chatwright.entrypoints.following import follow_events, timestamp
+from chatwright.entrypoints.origins import check_origin
 from chatwright.entrypoints.wire import MESSAGE_TEXT_AT_MOST
 from chatwright.entrypoints.wire_frames import (
     FRAME_BYTES_AT_MOST,
@@ -70,18 +72,21 @@ async def serve_socket(
     app: Services, settings: WebSettings, scope: MutableMapping[str, Any], receive: Receive, send: Send
 ) -> None:
     """Serve one connection to its end (ASGI, scope type "websocket")."""
-    del scope
+    headers: dict[bytes, bytes] = dict(scope["headers"])
     if (await receive())["type"] != "websocket.connect":
         return
     await send({"type": "websocket.accept"})
     with app.metrics.open_sockets.track_inprogress():
-        await _Session(app, settings, receive, send).run()
+        await _Session(app, settings, headers, receive, send).run()
 
 
 class _Session:
-    def __init__(self, app: Services, settings: WebSettings, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, app: Services, settings: WebSettings, headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
         self._app = app
         self._settings = settings
+        self._headers = headers
         self._receive = receive
         self._asgi_send = send
         self._id = new_id()
@@ -135,17 +140,30 @@ class _Session:
             raise _Closed(code, error.message) from None
 
     async def _authenticate(self, frame: Auth) -> None:
-        """Set who speaks, or renew the token. Raises Unauthenticated, NotFound for a token of somebody else."""
+        """Set who speaks, or renew the token. Raises Unauthenticated, NotFound for a token of somebody else, Forbidden for a
+        visitor on a page that may not."""
         identity = await identify(self._app, frame.token)
         if isinstance(identity, Admin):
             raise Unauthenticated("an operator's key opens no socket; use a tenant's key or a visitor's token")
         visitor_id = identity.visitor_id if isinstance(identity, Visitor) else None
+        if isinstance(identity, Visitor):
+            await self._check_origin(identity)
         if self._scope is not None and (identity.scope != self._scope or visitor_id != self._visitor_id):
             raise NotFound("a connection stays with the visitor it was opened for", param="token")
         self._scope, self._visitor_id = identity.scope, visitor_id
         self._identity, self._credential = identity, frame.token
         shown = None if visitor_id is None else credentials.visitor_id_shown(visitor_id)
         await self._send(to_json(Ready(shown)))
+
+    async def _check_origin(self, visitor: Visitor) -> None:
+        """A token that got onto another site is of no use there. Browsers always send Origin; who sends none is no page.
+        Raises Forbidden, NotFound for a chatbot that is gone."""
+        origin, host = self._headers.get(b"origin"), self._headers.get(b"host")
+        if origin is None:
+            return
+        chatbot = await self._app.chatbots.get(visitor.scope, visitor.scope.chatbot_id or "")
+        named = None if host is None else host.decode("latin-1")
+        check_origin(self._settings, chatbot, origin=origin.decode("latin-1"), host=named)
 
     async def _read_frames(self) -> None:
         """Handle frames one after the other until the connection closes. Always raises _Closed."""
@@ -191,7 +209,11 @@ class _Session:
             case Resume():
                 await self._resume(frame)
             case Auth():
-                await self._authenticate(frame)
+                try:
+                    await self._authenticate(frame)
+                except Forbidden as error:
+                    await self._refuse(error)
+                    raise _Closed(4403, error.message) from None
 
     async def _accept(self, frame: SendMessage) -> None:
         scope = self._speaker

@@ -34,7 +34,10 @@ from chatwright.entrypoints import (
     auth,
     chat_memory,
     chat_rest,
+    feedback,
     openai_compat,
+    web_frame,
+    widget_api,
 )
 from chatwright.entrypoints.call import Call, ClientGone, Header, Receive, Reply, Send, WebSettings, to_json
 from chatwright.entrypoints.chat_socket import serve_socket
@@ -42,6 +45,7 @@ from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.failures import error_reply
 from chatwright.entrypoints.openapi import openapi
 from chatwright.entrypoints.web_pages import Pages
+from chatwright.entrypoints.web_widget import WidgetFiles
 from chatwright.pipeline.presence import metrics_page
 from chatwright.pipeline.providers import health as provider_health
 from chatwright.pipeline.services import Services
@@ -57,8 +61,10 @@ API_ENDPOINTS: tuple[Endpoint, ...] = (
     *admin_alerts.ENDPOINTS,
     *admin_webhooks.ENDPOINTS,
     *admin_chatbots.ENDPOINTS,
+    *widget_api.ENDPOINTS,
     *chat_rest.ENDPOINTS,
     *chat_memory.ENDPOINTS,
+    *feedback.ENDPOINTS,
     *admin_knowledge.ENDPOINTS,
     *admin_jobs.ENDPOINTS,
     *admin_imports.ENDPOINTS,
@@ -121,7 +127,13 @@ class _Web:
         self._app = app
         self._settings = settings
         self._ready = ready
-        endpoints = (*API_ENDPOINTS, *self._own_endpoints(), *Pages(settings).endpoints())
+        endpoints = (
+            *API_ENDPOINTS,
+            *self._own_endpoints(),
+            *Pages(settings).endpoints(),
+            *web_frame.ENDPOINTS,
+            *WidgetFiles(settings).endpoints(),
+        )
         self._description = to_json(openapi(endpoints, version=settings.version))
         self._exact: dict[str, _Routes] = {}
         self._patterns: list[tuple[re.Pattern[str], _Routes]] = []

@@ -4,22 +4,26 @@ What is not among the files read at start does not exist, so no path can lead ou
 """
 
 import hashlib
+import html
 import mimetypes
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import NotFound
-from chatwright.entrypoints.call import Call, Header, Reply, WebSettings, json_reply
+from chatwright.entrypoints.call import Call, Header, Reply, WebSettings
 from chatwright.entrypoints.endpoint import Access, Endpoint
-from chatwright.features import prompting, tenancy
+from chatwright.entrypoints.web_frame import widget_sources
+from chatwright.features import tenancy
 
 _POLICY = (
     b"default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     b"frame-ancestors 'none'"
 )
+_DEMO_POLICY = "default-src 'self'; {widget}; form-action 'self'; frame-src 'self'; frame-ancestors 'none'"
 _TYPES = {
     ".html": b"text/html; charset=utf-8",
     ".js": b"text/javascript; charset=utf-8",
@@ -29,20 +33,27 @@ _TYPES = {
     ".md": b"text/markdown; charset=utf-8",
     ".woff2": b"font/woff2",
 }
+_BLANK = re.compile(rb"\{\{(\w+)\}\}")
 _FILE_AT_MOST_BYTES = 4 * 1024 * 1024
 
 
 class _File:
     """One file in memory with its validator."""
 
-    __slots__ = ("body", "content_type", "etag")
+    __slots__ = ("body", "content_type", "etag", "name")
 
     def __init__(self, name: str, body: bytes) -> None:
         suffix = Path(name).suffix
         guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        self.name = name
         self.body = body
         self.content_type = _TYPES.get(suffix) or guessed.encode()
         self.etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:24].encode()
+
+    def filled(self, values: Mapping[str, str]) -> "_File":
+        """The page with each `{{name}}` replaced by the value of that name, as text of HTML."""
+        body = _BLANK.sub(lambda blank: html.escape(values[blank[1].decode()]).encode(), self.body)
+        return _File(self.name, body)
 
 
 class Pages:
@@ -97,20 +108,13 @@ class Pages:
         return Reply(303, b"", b"text/plain", ((b"location", f"/demo/{self._settings.demo_slug}".encode()),))
 
     async def demo(self, call: Call) -> Reply:
-        await self._demo_chatbot(call)
-        return self._page(call, "demo.html")
-
-    async def demo_config(self, call: Call) -> Reply:
+        """A chatbot's page: the widget runs on it, so its policy lets more in."""
         chatbot = await self._demo_chatbot(call)
-        shown = {
-            "slug": chatbot.slug,
-            "name": chatbot.name,
-            "greeting": prompting.greeting(chatbot.greeting, chatbot.persona, call.header(b"accept-language") or ""),
-            "suggested_questions": chatbot.suggested_questions,
-            "languages": chatbot.languages,
-        }
-        body = {"widget_id": chatbot.widget_id, "chatbot": shown}
-        return json_reply(body, headers=((b"cache-control", b"no-cache"), (b"vary", b"accept-language")))
+        policy = _DEMO_POLICY.format(widget=widget_sources(chatbot, host=call.header(b"host") or ""))
+        page = self._files.get("demo.html")
+        if page is not None:
+            page = page.filled({"name": chatbot.name, "slug": chatbot.slug, "widget_id": chatbot.widget_id})
+        return self._serve(call, page, policy=policy.encode())
 
     async def _demo_chatbot(self, call: Call) -> Chatbot:
         """The chatbot of a demo page, by slug or widget id. Raises NotFound."""
@@ -129,13 +133,13 @@ class Pages:
     def _page(self, call: Call, name: str) -> Reply:
         return self._serve(call, self._files.get(name))
 
-    def _serve(self, call: Call, file: _File | None) -> Reply:
+    def _serve(self, call: Call, file: _File | None, *, policy: bytes = _POLICY) -> Reply:
         if file is None:
             raise NotFound("no such page")
         headers: tuple[Header, ...] = (
             (b"etag", file.etag),
             (b"cache-control", b"no-cache"),  # always asked again, and nearly always answered 304
-            (b"content-security-policy", _POLICY),
+            (b"content-security-policy", policy),
         )
         known = call.header(b"if-none-match")
         if known is not None and file.etag.decode() in known:
@@ -152,7 +156,6 @@ class Pages:
             ("/guide/{path:path}", self.guide, "A page of the guide"),
             ("/demo", self.demo_home, "To the demo chatbot's page"),
             ("/demo/{chatbot}", self.demo, "A chatbot's demo page"),
-            ("/demo/{chatbot}/config.json", self.demo_config, "What the demo page shows of its chatbot"),
         )
         return tuple(
             Endpoint(method="GET", path=path, handle=handle, access=Access.NONE, summary=summary, tag="pages",

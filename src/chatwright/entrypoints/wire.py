@@ -166,6 +166,7 @@ class ChatbotCreate(Request, frozen=True):
     reading_policy: JsonObject = {}
     suggestion_policy: JsonObject = {}
     burst_window_ms: BurstWindow = 0
+    widget: JsonObject = {}
 
 
 class ChatbotPatch(Request, frozen=True):
@@ -197,6 +198,7 @@ class ChatbotPatch(Request, frozen=True):
     reading_policy: JsonObject | UnsetType = UNSET
     suggestion_policy: JsonObject | UnsetType = UNSET
     burst_window_ms: BurstWindow | UnsetType = UNSET
+    widget: JsonObject | UnsetType = UNSET
 
 
 class ChatbotReply(msgspec.Struct, frozen=True):
@@ -234,6 +236,7 @@ class ChatbotReply(msgspec.Struct, frozen=True):
     reading_policy: JsonObject
     suggestion_policy: JsonObject
     burst_window_ms: int
+    widget: JsonObject
     plan: str
     created_at: str
     updated_at: str
@@ -246,17 +249,6 @@ class ChatbotPage(msgspec.Struct, frozen=True):
 
 
 # Visitors and conversations -----------------------------------------------------------------------------------------
-
-
-class WidgetTokenRequest(Request, frozen=True):
-    widget_id: Annotated[str, Meta(max_length=200)]
-    visitor_id: VisitorId | None = None
-
-
-class WidgetTokenReply(msgspec.Struct, frozen=True):
-    token: str
-    expires_at: str
-    visitor_id: str
 
 
 class ConversationCreate(Request, frozen=True):

@@ -12,6 +12,7 @@ from chatwright.features.cache import check_policy
 from chatwright.features.guard.policy import check_policy as check_guard_policy
 from chatwright.features.prompting import check_persona
 from chatwright.features.suggestions import check_suggestion_policy
+from chatwright.features.tenancy.widget import check_widget
 
 CHECKS: Mapping[str, Callable[[Any], object]] = {
     "cache_policy": check_policy,
@@ -20,6 +21,7 @@ CHECKS: Mapping[str, Callable[[Any], object]] = {
     "persona": check_persona,
     "reading_policy": check_reading_policy,
     "suggestion_policy": check_suggestion_policy,
+    "widget": check_widget,
 }
 
 

@@ -79,6 +79,7 @@ class Metrics:
         )
         self.cache_requests = Counter("ai_cache_requests", "Cache look-ups by result", ["result"], registry=registry)
         self.cache_hits = Counter("ai_cache_hits", "Cache hits", ["tenant_id"], registry=registry)
+        self.feedback = Counter("ai_feedback", "Ratings of answers by visitors", ["rating"], registry=registry)
         self.cache_false_hit_rate = Gauge(
             "chatwright_cache_false_hit_rate",
             "Share of wrong answers among the semantic cache's, as its checks measure it (estimate; 95 %: low, high)",

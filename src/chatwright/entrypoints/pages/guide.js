@@ -1,6 +1,6 @@
 // Shows one page of the documentation that ships with the product: /guide/how-to/back-up renders /guide/how-to/back-up.md.
 
-import { parse, render } from "./demo/markdown.js";
+import { parse, render } from "./markdown.js";
 
 const slugOf = (text) =>
   text

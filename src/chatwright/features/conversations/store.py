@@ -97,7 +97,8 @@ TRANSCRIPT = """
 SELECT m.id AS message_id, m.ordinal, m.text, m.state, m.merged_into, m.error_code, m.error_message, m.reading, m.metadata,
        m.created_at, a.id AS answer_id, a.text AS answer_text, a.sources, a.animation, a.suggested_actions,
        a.confidence, a.grounding, a.provider, a.model, a.input_tokens, a.cached_tokens, a.output_tokens, a.cost_nano,
-       a.cached, a.partial, a.chunk_count, a.processing_ms, a.reading AS answer_reading, a.created_at AS answered_at
+       a.cached, a.partial, a.chunk_count, a.processing_ms, a.reading AS answer_reading, a.created_at AS answered_at,
+       (SELECT f.rating FROM feedback f WHERE f.tenant_id = $1 AND f.message_id = m.id LIMIT 1) AS rating
   FROM messages m LEFT JOIN answers a ON a.tenant_id = m.tenant_id AND a.message_id = m.id
  WHERE m.tenant_id = $1 AND m.conversation_id = $2 AND m.ordinal > $3
  ORDER BY m.ordinal LIMIT $4
@@ -365,7 +366,7 @@ async def list_transcript(
             key: row[key]
             for key in (
                 "sources", "animation", "suggested_actions", "confidence", "grounding", "provider", "model", "cost_nano",
-                "cached", "partial", "chunk_count", "processing_ms",
+                "cached", "partial", "chunk_count", "processing_ms", "rating",
             )
         }  # fmt: skip
         details["grounded"] = is_grounded(row["grounding"])

@@ -85,6 +85,7 @@ class NewChatbot:
     reading_policy: dict[str, Any] = field(default_factory=dict[str, Any])
     suggestion_policy: dict[str, Any] = field(default_factory=dict[str, Any])
     burst_window_ms: int = 0
+    widget: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 # Field name -> new value, only what is to change. The names are those of `NewChatbot` without `widget_id`.

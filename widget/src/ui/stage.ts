@@ -1,0 +1,165 @@
+/** The avatar's place in the panel: what it hears (cues, text, voice) and where it looks (pointer, the text being written). */
+
+import { mountAvatar } from "../avatar/index.ts";
+import type { Avatar } from "../avatar/types.ts";
+import type { AvatarConfig, TierSetting } from "../config.ts";
+import { html, modelAddress } from "./dom.ts";
+import { Rhythm } from "./rhythm.ts";
+
+/** The pointer at this distance is looked at as far as eyes go. */
+const FAR_PX = 420;
+const WRITING_MS = 2_500;
+/** Longer than any cue has to wait for its turn. */
+const REST_MS = 1_800;
+
+export interface StageActs {
+  emit(name: string, detail: unknown): void;
+  /** Whether something is drawn has changed. */
+  changed(): void;
+}
+
+export class Stage {
+  readonly node = html("div", { class: "stage", "aria-hidden": "true" });
+  /** What the avatar fills. In the small stage it is larger than its frame, which shows the head alone. */
+  readonly #figure = html("div", { class: "figure" });
+  readonly #acts: StageActs;
+  readonly #rhythm = new Rhythm();
+  #avatar: Avatar | null = null;
+  #active = false;
+  /** What was to be played before it was there. */
+  #early: string | null = null;
+  #disposed = false;
+  #mouth: ReturnType<typeof setTimeout> | undefined;
+  #resting: ReturnType<typeof setTimeout> | undefined;
+  #writing: ReturnType<typeof setTimeout> | undefined;
+  readonly #point = (event: PointerEvent): void => this.#look(event.clientX, event.clientY);
+
+  constructor(acts: StageActs) {
+    this.#acts = acts;
+    this.node.append(this.#figure);
+  }
+
+  /** Whether there is anything to see, or will be. */
+  get isShown(): boolean {
+    return !this.node.hidden;
+  }
+
+  /** Before the avatar is there its place is kept free, so that nothing moves when it comes. */
+  reserve(config: AvatarConfig): void {
+    this.#show(config.kind !== "none" && config.tier !== "text");
+  }
+
+  /** `base`: the server. */
+  async mount(given: AvatarConfig, base: string): Promise<void> {
+    const config = { ...given, url: modelAddress(given.url, base) };
+    if (config.kind === "none" || this.#disposed) return;
+    const avatar = await mountAvatar({
+      container: this.#figure,
+      config: config.kind === "face" ? { ...config, tier: "2d" } : config,
+      reducedMotion: matchMedia("(prefers-reduced-motion: reduce)").matches,
+      onTier: (tier, reason) => {
+        this.node.dataset["tier"] = tier;
+        this.#show(tier !== "text");
+        this.#acts.emit("tier", { tier, reason });
+      },
+      onPlay: (name) => this.#acts.emit("animation", name),
+    });
+    if (this.#disposed) return avatar.dispose();
+    this.#avatar = avatar;
+    avatar.setActive(this.#active);
+    avatar.cue("wave");
+    if (this.#early) avatar.cue(this.#early);
+  }
+
+  setActive(active: boolean): void {
+    if (this.#active === active) return;
+    this.#active = active;
+    this.#avatar?.setActive(active);
+    if (active) addEventListener("pointermove", this.#point, { passive: true });
+    else removeEventListener("pointermove", this.#point);
+    if (!active) this.hush();
+  }
+
+  cue(name: string): void {
+    if (this.#avatar) this.#avatar.cue(name);
+    else this.#early = name;
+  }
+
+  play(name: string): void {
+    if (this.#avatar) this.#avatar.play(name);
+    else this.#early = name;
+  }
+
+  /** A piece of the answer was shown: the mouth says it. */
+  hear(text: string): void {
+    if (!this.#avatar || !this.#active) return;
+    this.#rhythm.add(text);
+    if (this.#mouth === undefined) this.#beat();
+  }
+
+  /** The voice, as it is. */
+  speak(level: number): void {
+    this.#avatar?.speak(level);
+  }
+
+  hush(): void {
+    this.#rhythm.clear();
+    clearTimeout(this.#resting);
+    clearTimeout(this.#mouth);
+    this.#mouth = undefined;
+    this.#avatar?.speak(0);
+  }
+
+  /** No answer is on its way: what it was thinking about is over, unless a cue that still waits says more. */
+  rest(): void {
+    clearTimeout(this.#resting);
+    this.#resting = setTimeout(() => {
+      if (this.#avatar?.playing === "thinking") this.#avatar.cue("idle");
+    }, REST_MS);
+  }
+
+  /** The visitor writes: eyes on the text for a moment. */
+  watchWriting(): void {
+    this.#avatar?.look(0, -0.8);
+    clearTimeout(this.#writing);
+    this.#writing = setTimeout(() => {
+      this.#writing = undefined;
+      this.#avatar?.look(0, 0);
+    }, WRITING_MS);
+  }
+
+  restyle(config: AvatarConfig): void {
+    this.#avatar?.setColors(config.colors);
+  }
+
+  setTier(tier: TierSetting): void {
+    this.#avatar?.setTier(tier);
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    this.setActive(false);
+    clearTimeout(this.#writing);
+    clearTimeout(this.#resting);
+    this.#avatar?.dispose();
+  }
+
+  #show(shown: boolean): void {
+    if (this.node.hidden !== shown) return;
+    this.node.hidden = !shown;
+    this.#acts.changed();
+  }
+
+  #beat(): void {
+    const beat = this.#rhythm.next();
+    this.#mouth = beat ? setTimeout(() => this.#beat(), beat.ms) : undefined;
+    this.#avatar?.speak(beat?.level ?? 0);
+  }
+
+  #look(x: number, y: number): void {
+    if (this.#writing !== undefined || !this.#avatar) return;
+    const box = this.#figure.getBoundingClientRect();
+    const share = (from: number): number => Math.max(-1, Math.min(1, from / FAR_PX));
+    this.#avatar.look(share(x - box.left - box.width / 2), share(box.top + box.height / 3 - y));
+  }
+}
