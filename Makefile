@@ -34,8 +34,8 @@ test: .venv/.dev .venv/.widget-dev .venv/.widget ## run every test, those that m
 	@command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 \
 		|| echo "note: no Chromium found, browser tests are skipped (Debian: apt-get install chromium fonts-dejavu-core)"
 	if [ -n "$(ARGS)" ]; then exec $(RUN) pytest $(ARGS); fi
-	$(RUN) pytest -n auto --maxprocesses 4 --dist loadfile -m 'not alone'
-	exec $(RUN) pytest -m alone
+	$(RUN) pytest -n auto --maxprocesses 4 --dist loadfile -m 'not alone and not drill'
+	exec $(RUN) pytest -m 'alone and not drill'
 
 quick: .venv/.dev .venv/.widget-dev ## format, lint, types, import rules (no tests)
 	@$(RUN) ruff format --check .
@@ -51,8 +51,9 @@ bench: .venv/.dev ## the benchmark suite: a table, and JSON under bench/results
 
 widget: .venv/.widget ## build the chat widget, where its sources are newer than what is built
 
-drill: .venv/.dev ## seeded fault runs: kill, stop and wipe the parts, then count what was lost
-	@exec $(RUN) bench.drill $(ARGS)
+drill: .venv/.dev .venv/.widget-dev .venv/.widget ## seeded fault runs: kill, stop and wipe the parts, then count what was lost
+	@$(RUN) bench.drill $(ARGS)
+	if [ -z "$(ARGS)" ]; then exec $(RUN) pytest -m drill; fi
 
 bench-cache: .venv/.dev ## streams of questions through the learning cache, beside other ways (DATA=folder; ARGS=--write: the page)
 	@exec $(RUN) bench.cache $(DATA) $(ARGS)

@@ -47,6 +47,20 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(_only_loopback)
 
 
+_LONG = (
+    "e2e/test_widget_access",
+    "e2e/test_widget_network",
+    "e2e/test_provider_keys",
+    "e2e/test_widget_chat",
+    "e2e/test_up",
+)
+"""Files that take longest go first: the last one to begin decides when a run over several processes ends."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(name in item.nodeid for name in _LONG))
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

@@ -132,6 +132,7 @@ def test_a_second_up_beside_a_start_under_way_explains_itself_too(data_dir: Path
     assert str(os.getpid()) in done.stderr
 
 
+@pytest.mark.alone
 def test_data_and_keys_survive_restarts_and_later_starts_are_quick(data_dir: Path) -> None:
     first = e2e.start_up(data_dir)
     answer = first.ask(QUESTION)

@@ -126,6 +126,7 @@ def cutting(target: str, *, seed: int, longest_s: float) -> Generator[CuttingPro
         thread.join(10)
 
 
+@pytest.mark.drill
 def test_200_drops_lose_nothing_and_double_nothing(live: "Live") -> None:
     slug = f"core-{uuid.uuid4().hex[:10]}"
     chatbot = {

@@ -125,6 +125,7 @@ def environment_like(live: "Live") -> dict[str, str]:
     return e2e.clean_environment(**{name: started_with[name] for name in names if name in started_with})
 
 
+@pytest.mark.drill
 def test_the_whole_server_restarts_mid_stream(
     own_server: "Live", live: "Live", make_bot: Callable[..., Bot], visit: Visit
 ) -> None:

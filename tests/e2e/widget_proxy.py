@@ -100,11 +100,13 @@ class Proxy:
         async def end() -> None:
             assert self._server is not None
             self._server.close()
+            self._flowing.set()
+            await asyncio.sleep(0)  # a connection that was just taken gets its task
             for link in list(self._links):
                 self._break(link)
-            self._flowing.set()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_CALL_WITHIN_S / 2)  # a broken link ends its task
+            await asyncio.sleep(0.05)  # closed transports let go of their sockets in the loop's next rounds
 
         self._call(end())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -11,7 +11,7 @@ import pytest
 
 from chatwright.adapters.models import Embedder, Vectors
 from chatwright.adapters.queue import QUEUES, QueueName
-from chatwright.domain.errors import RateLimited
+from chatwright.domain.errors import NotFound, RateLimited
 from chatwright.domain.ids import DocumentId, JobId, KnowledgeBaseId, new_id
 from chatwright.domain.jobs import Job, JobType
 from chatwright.features import jobs, knowledge
@@ -362,6 +362,11 @@ async def test_an_original_that_is_gone_is_said_on_the_document(
     assert "add the document again" in (document.error or "")
 
 
+async def test_indexing_an_unknown_document_says_so(app: Services, shop: Shop) -> None:
+    with pytest.raises(NotFound):
+        await index_document(app, shop.scope, DocumentId(new_id()))
+
+
 # --- embedders ------------------------------------------------------------------------------------------------------
 
 
@@ -494,14 +499,6 @@ async def test_a_deleted_base_leaves_no_row_and_no_file(
         assert found["bases"] == [kept], table
     files = [file.key async for page in app.files.list() for file in page]
     assert [key.startswith(knowledge.originals_of(shop.scope, kept)) for key in files] == [True]
-
-
-async def test_a_document_deleted_before_its_turn_is_nobodys_fault(app: Services, shop: Shop) -> None:
-    base = await a_base(app, shop)
-    page = await put_original(app, shop, base, "guide.md", GUIDE.encode())
-    async with app.db.transaction(shop.scope) as db:
-        await knowledge.delete_document(db, shop.scope, page)
-    assert await index_document(app, shop.scope, page) is None
 
 
 async def test_files_that_no_document_names_are_removed_when_they_are_old(app: Services, shop: Shop) -> None:

@@ -57,8 +57,8 @@ async def index_document(app: Services, scope: Scope, document_id: DocumentId) -
     """Read, chunk and embed a document and swap its chunks in one transaction; its state ends as `indexed` or `failed`.
 
     A document that cannot be read ends as `failed` with the reason, without an exception: trying again would not help.
-    None: it failed so, or was deleted or replaced meanwhile (a replacement has a job of its own), or is unknown.
-    Raises Unfinished when it needs more time than one run has, or its budget is used
+    None: it failed so, or was deleted or replaced meanwhile (a replacement has a job of its own).
+    Raises NotFound if the document is unknown; Unfinished when it needs more time than one run has, or its budget is used
     up; what may pass (Unavailable, RateLimited, ProviderError) is raised too, and the next run goes on.
     """
     until_s = time.monotonic() + RUN_S
@@ -68,7 +68,7 @@ async def index_document(app: Services, scope: Scope, document_id: DocumentId) -
         if stored is not None:
             base = await knowledge.get_knowledge_base(db, scope, stored.document.knowledge_base_id)
         if stored is None or base is None:
-            return _dropped(document_id)  # before its turn came: nothing that anybody has to look at
+            raise NotFound("no such document")
         await knowledge.set_document_state(db, scope, document_id, "indexing")
     document = stored.document
 
