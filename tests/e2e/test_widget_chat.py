@@ -73,8 +73,10 @@ def test_an_answer_streams_in_while_the_avatar_plays_along(make_bot: Callable[..
     assert grew >= 3, "it came in pieces"
     events = stream_of(bot)
     told = without_repeats(["thinking", *(one.get("animation") for one in events)])
+    # Each cue has its dwell: the reaction plays a little after the answer is whole, and may have played before, too.
     widget.wait(
-        "(last) => JSON.stringify(seen.events.filter(([name]) => name === 'animation')).includes(last)", told[-1]
+        "(last) => seen.events.filter(([name, what]) => name === 'animation' && what !== 'idle').at(-1)[1] === last",
+        told[-1],
     )
     played = animations(widget)
     asked_at = played.index("thinking")
