@@ -39,7 +39,11 @@ export class Log {
     this.#loading = html("p", { class: "loading" }, words.say("loading"));
     this.#choices.setAttribute("role", "group");
     this.#choices.setAttribute("aria-label", words.say("suggestions"));
-    for (const question of opening.questions) this.#choices.append(textButton("choice", question, () => deeds.ask(question)));
+    for (const question of opening.questions) {
+      const choice = textButton("choice", question, () => deeds.ask(question));
+      choice.dir = "auto";
+      this.#choices.append(choice);
+    }
     this.#log.append(greeting, this.#loading, this.#turns, this.#choices);
     this.#jump = html("button", { type: "button", class: "jump", "aria-label": words.say("jump_to_end"), hidden: "" }, icon("bottom"), this.#jumpText);
     this.#jump.addEventListener("click", () => this.toEnd());
