@@ -10,6 +10,7 @@ import pytest
 
 from chatwright.domain.ids import new_id
 from chatwright.entrypoints.wire_widget import TranscriptAnswer, TranscriptMessage
+from chatwright.pipeline.limits import RATINGS_A_MINUTE
 from chatwright.pipeline.services import Services
 from tests.flows.conftest import running_worker
 from tests.flows.knowledge_support import Client, Reply, client_of, run_api
@@ -129,6 +130,26 @@ async def test_many_at_once_leave_one_word(desk: Desk) -> None:
     replies = await asyncio.gather(*(ann.rate(asked, "up" if number % 2 else "down") for number in range(10)))
     assert {reply.status for reply in replies} == {200}
     assert len(await desk.list()) == 1
+
+
+async def test_nobody_rates_without_end(desk: Desk) -> None:
+    """A bound of its own: it takes nothing of what messages may, nor of what other visitors say."""
+    ann, bob = await desk.visitor("ann"), await desk.visitor("bob")
+    asked, other = await ann.ask("Hello"), await bob.ask("Hello")
+    replies: list[Reply] = []
+    while not replies or (replies[-1].status != 429 and len(replies) < 10 * RATINGS_A_MINUTE):
+        # Conversations that are not there, another one each time, are no way round it.
+        there = Asked(f"/api/v1/conversations/{new_id()}/messages", asked.message_id, {})
+        replies.append(await ann.rate(asked if len(replies) % 2 else there, "up"))
+    *before, last = replies
+    assert len(before) >= RATINGS_A_MINUTE
+    assert {reply.status for reply in before} == {200, 404}
+    assert (last.status, last.body["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert int(last.headers["retry-after"]) >= 1
+    assert (await bob.rate(other, "up")).status == 200
+    path = f"{asked.messages}/{asked.message_id}/feedback"
+    assert (await desk.client.call("POST", path, json={"rating": "down"})).status == 200
+    await ann.ask("And a message?")
 
 
 async def test_nobody_rates_for_another(desk: Desk) -> None:

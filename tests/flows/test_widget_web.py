@@ -1,6 +1,7 @@
 """The widget's side of the API over HTTP: its files, its configuration, the frame page, and whose pages may ask."""
 
 import gzip
+import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,23 @@ def test_a_folder_that_cannot_be_meant_is_refused(tmp_path: Path) -> None:
         (tmp_path / f"{number}.bin").write_bytes(bytes(15 * 1024 * 1024))
     with pytest.raises(OSError, match="is it the right one"):
         read_assets(str(tmp_path))
+
+
+async def test_a_folder_that_is_no_widget_stops_nothing_else(app: Services, tmp_path: Path) -> None:
+    """Files larger than they may be are left out, what is no file is not waited for, and too much of all is no widget."""
+    os.mkfifo(tmp_path / "pipe.js")
+    (tmp_path / "widget.js").write_bytes(LAUNCHER)
+    with (tmp_path / "huge.glb").open("wb") as file:
+        file.truncate(20 * 1024 * 1024)
+    assert set(read_assets(str(tmp_path))) == {"widget.js"}
+    for number in range(5):
+        (tmp_path / f"{number}.bin").write_bytes(bytes(15 * 1024 * 1024))
+    async with run_api(app, widget_dir=str(tmp_path)) as (url, session):
+        async with session.get(f"{url}/widget.js") as reply:
+            assert reply.status == 404
+            assert "CHATWRIGHT_WIDGET_DIR" in (await reply.json())["error"]["message"]
+        async with session.get(f"{url}/health/live") as reply:
+            assert reply.status == 200
 
 
 async def test_the_configuration_of_a_chatbot(site: Site) -> None:

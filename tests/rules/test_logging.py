@@ -10,7 +10,6 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatwright.telemetry.clock import rfc3339
 from chatwright.telemetry.logging import scrub, set_up_logging
 
 KEY_LETTERS = st.text(st.sampled_from("ABCDEFGHabcdefgh0123456789_-"), min_size=16, max_size=40)
@@ -73,8 +72,3 @@ def test_no_key_survives_whatever_stands_around_it(key: str, prefix: str, before
 @given(st.text(st.sampled_from("abc XYZ.,:0123 äé\n"), max_size=60))
 def test_plain_words_stay(text: str) -> None:
     assert scrub(text) == text
-
-
-def test_times_are_rfc_3339_in_utc() -> None:
-    assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
-    assert rfc3339(1_700_000_000.25) == "2023-11-14T22:13:20.250Z"

@@ -20,6 +20,7 @@ import structlog
 
 from chatwright.app.options import Settings, SettingsError
 from chatwright.domain.errors import ChatwrightError
+from chatwright.domain.times import rfc3339
 from chatwright.features.provider_keys import KeyEncryptionKey, KeyEncryptionKeys, read_base64, read_keks
 
 FILE = Path("keys", "kek.json")
@@ -145,7 +146,7 @@ def _new_key() -> dict[str, str]:
     return {
         "id": f"{made:%Y%m%d}-{secrets.token_hex(4)}",
         "key": base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode(),
-        "created_at": made.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "created_at": rfc3339(made, timespec="seconds"),
     }
 
 

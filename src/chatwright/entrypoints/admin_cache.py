@@ -1,7 +1,6 @@
 """A chatbot's caches: figures, entries with where they came from, purges, seeds, and what people say of cached answers."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -10,6 +9,7 @@ from msgspec import Meta
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import BadRequest, NotFound, Unprocessable
 from chatwright.domain.ids import is_id
+from chatwright.domain.times import rfc3339
 from chatwright.entrypoints.auth import tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.decoding import decode
@@ -227,7 +227,7 @@ def _class_shown(listed: dict[str, Any]) -> JsonObject:
 
 
 def _answer_shown(entry: CachedAnswer) -> JsonObject:
-    made_at = datetime.fromtimestamp(entry.created_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    made_at = rfc3339(entry.created_at, timespec="seconds")
     return {
         "question": entry.question,
         "text": entry.text,

@@ -28,7 +28,7 @@ from chatwright.entrypoints.wire_knowledge import (
 )
 from chatwright.features import crawling, knowledge
 from chatwright.features.knowledge import KnowledgeBase
-from chatwright.pipeline import submit
+from chatwright.pipeline import documents, submit
 from chatwright.pipeline.embedding import choose_embedder, list_embedders
 from chatwright.pipeline.reembed import change_embedder
 
@@ -102,10 +102,7 @@ async def patch_base(call: Call) -> Reply:
 
 
 async def delete_base(call: Call) -> Reply:
-    scope = tenant_of(call).scope
-    async with call.app.db.transaction(scope) as db:
-        if not await knowledge.delete_knowledge_base(db, scope, base_of(call)):
-            raise NotFound("no such knowledge base")
+    await documents.delete_base(call.app, tenant_of(call).scope, base_of(call))
     return Reply(204)
 
 

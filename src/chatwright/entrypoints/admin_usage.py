@@ -13,6 +13,7 @@ from chatwright.adapters.postgres import Connection
 from chatwright.domain.errors import BadRequest
 from chatwright.domain.money import format_usd
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 from chatwright.entrypoints.auth import staff_of, tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.csv_rows import CSV_TYPE, to_csv
@@ -20,7 +21,7 @@ from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.periods import period_of, zone_of
 from chatwright.entrypoints.wire import AnalyzeReply, AnalyzeRequest, Page, UsageReply
 from chatwright.features import budgets, tenancy
-from chatwright.features.budgets import GROUPS, GroupBy, text_of
+from chatwright.features.budgets import GROUPS, GroupBy
 from chatwright.pipeline import analysing
 from chatwright.pipeline.services import Services
 
@@ -57,7 +58,7 @@ async def usage(call: Call) -> Reply | None:
             # Of the rows, not by a second look at the ledger: what came in between would not add up.
             figures = budgets.columns_of(())
             total = {figure: sum(row[figure] for row in rows) for figure in figures}
-            return json_reply(UsageReply(rows, total, text_of(since), text_of(until), zone.key))
+            return json_reply(UsageReply(rows, total, rfc3339(since), rfc3339(until), zone.key))
         case "csv":
             return await _send_csv(call, report)
         case _:

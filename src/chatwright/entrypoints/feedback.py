@@ -1,7 +1,7 @@
 """Thumbs up and down over REST: visitors rate answers, tenants read what was said."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from chatwright.domain.errors import BadRequest, NotFound
 from chatwright.domain.ids import ChatbotId, ConversationId, MessageId, is_id
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 from chatwright.entrypoints.auth import speaker_of, tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.endpoint import Access, Endpoint
@@ -91,7 +92,7 @@ def _item(said: Said) -> FeedbackItem:
 
 
 def _text(when: datetime) -> str:
-    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(when, timespec="milliseconds")
 
 
 _PERIOD = (

@@ -10,6 +10,7 @@ from chatwright.adapters.valkey import Lost, with_seq
 from chatwright.domain.ids import ConversationId
 from chatwright.domain.messages import MessageState
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 from chatwright.entrypoints.wire_frames import MessageReplace
 from chatwright.features import conversations
 from chatwright.features.conversations import Terminal
@@ -70,4 +71,4 @@ def _replace(terminal: Terminal) -> MessageReplace:
 
 def timestamp() -> str:
     """Now, RFC 3339 in UTC with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(datetime.now(UTC), timespec="milliseconds")

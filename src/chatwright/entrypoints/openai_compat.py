@@ -8,7 +8,7 @@ import time
 from array import array
 from base64 import b64encode
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +17,10 @@ import structlog
 from msgspec.structs import replace
 
 from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.errors import BadRequest, ChatwrightError, NotFound, PayloadTooLarge, Unprocessable
+from chatwright.domain.errors import BadRequest, ChatwrightError, NotFound, PayloadTooLarge, Unavailable, Unprocessable
 from chatwright.domain.providers import Delta, Role, Turn, Usage
 from chatwright.entrypoints import wire_openai as wire
-from chatwright.entrypoints.auth import tenant_of
+from chatwright.entrypoints.auth import check_still, credential_of, tenant_of
 from chatwright.entrypoints.caching import cache_mode
 from chatwright.entrypoints.call import Call, ClientGone, Header, Reply, json_reply, to_json
 from chatwright.entrypoints.endpoint import Access, Endpoint
@@ -47,6 +47,8 @@ _EMBED_AT_MOST_CHARS = 500_000
 _QUERY_TYPES = ("query", "search_query")
 _PASSAGE_TYPES = ("passage", "document", "search_document")
 _MODELS_AT_MOST = 1_000
+_KEY_CHECK_S = 0.5
+"""So often a stream asks whether its key still holds; most answers are over before."""
 _SSE: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -140,7 +142,11 @@ async def _relay(
 ) -> None:
     started = False
     finish = "stop"
+    checked_s = time.monotonic()
     async for delta in deltas:
+        if (now_s := time.monotonic()) - checked_s >= _KEY_CHECK_S:
+            checked_s = now_s
+            await _check_key(call)
         if delta.finish is not None and delta.finish.value != "other":
             finish = delta.finish.value
         if not (delta.text or delta.reasoning or delta.tool_calls):
@@ -163,6 +169,13 @@ async def _relay(
         pieces.append(_event(replace(wire.ChatChunk(**shared, choices=[]), usage=usage)))
     pieces.append(b"data: [DONE]\n\n")
     await call.write(b"".join(pieces), last=True)
+
+
+async def _check_key(call: Call) -> None:
+    """Raise Unauthenticated for a stream whose key was revoked since it began. No round trip while the key is in memory."""
+    assert call.identity is not None
+    with suppress(Unavailable):  # nobody can revoke anything while PostgreSQL is away
+        await check_still(call.app, call.identity, credential_of(call))
 
 
 async def _fail(call: Call, error: ChatwrightError) -> None:

@@ -1,13 +1,9 @@
-"""Pages and their files: landing page, demo chat, API reference, guide. Read once at start, served from memory.
+"""Pages and their files: landing page, demo chat, API reference, guide. Read once at start, served from memory."""
 
-What is not among the files read at start does not exist, so no path can lead out of the folders.
-"""
-
-import hashlib
 import html
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -16,6 +12,7 @@ from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import NotFound
 from chatwright.entrypoints.call import Call, Header, Reply, WebSettings
 from chatwright.entrypoints.endpoint import Access, Endpoint
+from chatwright.entrypoints.web_files import TYPES, etag_of, is_known, read_files
 from chatwright.entrypoints.web_frame import widget_sources
 from chatwright.features import tenancy
 
@@ -24,17 +21,10 @@ _POLICY = (
     b"frame-ancestors 'none'"
 )
 _DEMO_POLICY = "default-src 'self'; {widget}; form-action 'self'; frame-src 'self'; frame-ancestors 'none'"
-_TYPES = {
-    ".html": b"text/html; charset=utf-8",
-    ".js": b"text/javascript; charset=utf-8",
-    ".css": b"text/css; charset=utf-8",
-    ".svg": b"image/svg+xml",
-    ".json": b"application/json",
-    ".md": b"text/markdown; charset=utf-8",
-    ".woff2": b"font/woff2",
-}
+_TYPES = {**TYPES, ".html": b"text/html; charset=utf-8", ".md": b"text/markdown; charset=utf-8"}
 _BLANK = re.compile(rb"\{\{(\w+)\}\}")
 _FILE_AT_MOST_BYTES = 4 * 1024 * 1024
+_ALL_AT_MOST_BYTES = 64 * 1024 * 1024
 
 
 class _File:
@@ -48,7 +38,7 @@ class _File:
         self.name = name
         self.body = body
         self.content_type = _TYPES.get(suffix) or guessed.encode()
-        self.etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:24].encode()
+        self.etag = etag_of(body)
 
     def filled(self, values: Mapping[str, str]) -> "_File":
         """The page with each `{{name}}` replaced by the value of that name, as text of HTML."""
@@ -62,14 +52,14 @@ class Pages:
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
         self._files = {
-            name: _File(name, body) for name, body in _read(resources.files("chatwright.entrypoints") / "pages", "")
+            name: _File(name, body) for name, body in _read(resources.files("chatwright.entrypoints") / "pages").items()
         }
         self._guide: dict[str, _File] = {}
         if settings.docs_dir is not None:
             folder = Path(settings.docs_dir)
             self._guide = {
                 name: _File(name, body)
-                for name, body in _read(folder, "")
+                for name, body in _read(folder).items()
                 if name.endswith(".md") or name.startswith("images/")
             }
             about = folder.parent / "README.md"
@@ -141,8 +131,7 @@ class Pages:
             (b"cache-control", b"no-cache"),  # always asked again, and nearly always answered 304
             (b"content-security-policy", policy),
         )
-        known = call.header(b"if-none-match")
-        if known is not None and file.etag.decode() in known:
+        if is_known(call, file.etag):
             return Reply(304, b"", file.content_type, headers)
         return Reply(200, file.body, file.content_type, headers)
 
@@ -164,16 +153,5 @@ class Pages:
         )  # fmt: skip
 
 
-def _read(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
-    """Every plain file below a folder as (path with slashes, content)."""
-    if not folder.is_dir():
-        return
-    for entry in folder.iterdir():
-        if entry.name.startswith((".", "__")):
-            continue
-        if entry.is_dir():
-            yield from _read(entry, f"{prefix}{entry.name}/")
-        else:
-            body = entry.read_bytes()
-            if len(body) <= _FILE_AT_MOST_BYTES:
-                yield prefix + entry.name, body
+def _read(folder: Traversable) -> dict[str, bytes]:
+    return read_files(folder, file_at_most_bytes=_FILE_AT_MOST_BYTES, all_at_most_bytes=_ALL_AT_MOST_BYTES)

@@ -1,39 +1,34 @@
 """The widget's built files: `GET /widget.js` and what it loads. Read once at start, served from memory.
 
 The files are made by `widget/build.mjs` and lie in the package, or in the folder that CHATWRIGHT_WIDGET_DIR names. They are
-the same for every site and hold nothing of anybody, so every page may load them. What was not read at start does not
-exist, so no path can lead out of the folder.
+the same for every site and hold nothing of anybody, so every page may load them.
 """
 
 import gzip
-import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 
+import structlog
+
 from chatwright.domain.errors import NotFound
 from chatwright.entrypoints.call import Call, Header, Reply, WebSettings
 from chatwright.entrypoints.endpoint import Access, Endpoint
+from chatwright.entrypoints.web_files import TYPES, etag_of, is_known, read_files
 
+log = structlog.get_logger(__name__)
 LAUNCHER = "widget.js"
 _FILE_AT_MOST_BYTES = 16 * 1024 * 1024
 _ALL_AT_MOST_BYTES = 64 * 1024 * 1024
 _SQUEEZED_FROM_BYTES = 1024
 _TYPES = {
-    ".js": b"text/javascript; charset=utf-8",
-    ".mjs": b"text/javascript; charset=utf-8",
-    ".css": b"text/css; charset=utf-8",
-    ".svg": b"image/svg+xml",
-    ".json": b"application/json",
-    ".map": b"application/json",
+    **TYPES,
+    ".mjs": TYPES[".js"],
+    ".map": TYPES[".json"],
     ".glb": b"model/gltf-binary",
     ".vrm": b"model/gltf-binary",
-    ".png": b"image/png",
-    ".jpg": b"image/jpeg",
-    ".webp": b"image/webp",
-    ".woff2": b"font/woff2",
     ".wasm": b"application/wasm",
     ".txt": b"text/plain; charset=utf-8",
 }
@@ -57,7 +52,7 @@ class _Variant:
     def __init__(self, body: bytes, coding: str | None) -> None:
         self.body = body
         self.coding = coding
-        self.etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:24].encode()
+        self.etag = etag_of(body)
 
 
 class Asset:
@@ -85,7 +80,11 @@ class WidgetFiles:
     """Serves the built widget. Without built files every address answers 404 with the mend; nothing else suffers."""
 
     def __init__(self, settings: WebSettings) -> None:
-        self._assets = read_assets(settings.widget_dir)
+        self._assets: dict[str, Asset] = {}
+        try:
+            self._assets = read_assets(settings.widget_dir)
+        except OSError as error:
+            log.error("widget.not_read", error=str(error))
 
     async def launcher(self, call: Call) -> Reply:
         return self._serve(call, LAUNCHER)
@@ -106,8 +105,7 @@ class WidgetFiles:
         ]
         if asset.squeezed:
             headers.append((b"vary", b"accept-encoding"))
-        known = call.header(b"if-none-match")
-        if known is not None and variant.etag.decode() in known:
+        if is_known(call, variant.etag):
             return Reply(304, b"", asset.content_type, tuple(headers))
         if variant.coding is not None:
             headers.append((b"content-encoding", variant.coding.encode()))
@@ -133,9 +131,9 @@ def widget_folder(widget_dir: str | None) -> Traversable:
 def read_assets(widget_dir: str | None) -> dict[str, Asset]:
     """Every file of the folder by its path; `x.js.br` and `x.js.gz` are codings of `x.js`, which gets a gzip coding of
     our own where the build made none. Empty if there is no folder. Raises OSError for one that cannot be read."""
-    found = dict(_read(widget_folder(widget_dir), ""))
-    if sum(map(len, found.values())) > _ALL_AT_MOST_BYTES:
-        raise OSError(f"the widget's folder holds more than {_ALL_AT_MOST_BYTES:,} bytes: is it the right one?")
+    found = read_files(
+        widget_folder(widget_dir), file_at_most_bytes=_FILE_AT_MOST_BYTES, all_at_most_bytes=_ALL_AT_MOST_BYTES
+    )
     assets: dict[str, Asset] = {}
     for name, body in found.items():
         if name.removesuffix(PurePosixPath(name).suffix) in found and PurePosixPath(name).suffix in _CODINGS.values():
@@ -157,18 +155,3 @@ def _accepted_codings(header: str) -> set[str]:
         is_refused = re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight) is not None
         (refused if is_refused else taken).add(name.strip())
     return (set(_CODINGS) if "*" in taken else taken) - refused
-
-
-def _read(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
-    """Every plain file below a folder as (path with slashes, content)."""
-    if not folder.is_dir():
-        return
-    for entry in folder.iterdir():
-        if entry.name.startswith((".", "__")):
-            continue
-        if entry.is_dir():
-            yield from _read(entry, f"{prefix}{entry.name}/")
-        else:
-            body = entry.read_bytes()
-            if len(body) <= _FILE_AT_MOST_BYTES:
-                yield prefix + entry.name, body

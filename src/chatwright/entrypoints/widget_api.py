@@ -1,18 +1,18 @@
 """What a page asks for before its visitor says anything: the widget's configuration, and a visitor token."""
 
-import hashlib
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import msgspec
 
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import BadRequest, Forbidden, NotFound
+from chatwright.domain.times import rfc3339
 from chatwright.entrypoints.auth import TenantAdmin, credential_of, identify
 from chatwright.entrypoints.call import Call, Header, Reply, json_reply, to_json
 from chatwright.entrypoints.endpoint import Access, Endpoint
 from chatwright.entrypoints.origins import check_origin
+from chatwright.entrypoints.web_files import etag_of, is_known
 from chatwright.entrypoints.wire_widget import WidgetConfigReply, WidgetTokenReply, WidgetTokenRequest
 from chatwright.features import credentials, prompting
 from chatwright.features.prompting import accepted_languages
@@ -35,14 +35,13 @@ async def config(call: Call) -> Reply:
     if origin is not None:  # without one it is our own page, or no page at all: nothing here is secret
         _check(call, chatbot, origin)
     body = to_json(config_of(chatbot, locale=locale, accept_language=call.header(b"accept-language") or ""))
-    etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:24].encode()
+    etag = etag_of(body)
     # One header of the name: who keeps replies may look at the first only, so `origin` (set for CORS) is said again.
     headers: tuple[Header, ...] = (
         (b"etag", etag), (b"cache-control", b"public, max-age=60"), (b"vary", b"origin, accept-language"),
     )  # fmt: skip
     call.common_headers[:] = [header for header in call.common_headers if header[0] != b"vary"]
-    known = call.header(b"if-none-match")
-    if known is not None and etag.decode() in known:
+    if is_known(call, etag):
         return Reply(304, b"", headers=headers)
     return Reply(200, body, headers=headers)
 
@@ -89,9 +88,8 @@ async def token(call: Call) -> Reply:
     issued, expires_at_s = tokens.issue(
         tenant_id=chatbot.tenant_id, chatbot_id=chatbot.id, visitor_id=visitor_id, now_s=time.time()
     )
-    expires_at = datetime.fromtimestamp(expires_at_s, UTC).isoformat().replace("+00:00", "Z")
     return json_reply(
-        WidgetTokenReply(issued, expires_at, credentials.visitor_id_shown(visitor_id)),
+        WidgetTokenReply(issued, rfc3339(expires_at_s), credentials.visitor_id_shown(visitor_id)),
         headers=((b"cache-control", b"no-store"),),
     )
 

@@ -10,10 +10,8 @@ from msgspec import Meta
 
 from chatwright.domain.events import UsageView
 from chatwright.entrypoints.wire import Request, VisitorId
+from chatwright.features.feedback import COMMENT_AT_MOST, Rating
 from chatwright.features.tenancy.widget import AvatarKind, Position, Scheme, Tier
-
-Rating = Literal["up", "down"]
-COMMENT_AT_MOST = 2_000
 
 
 class ThemeConfig(msgspec.Struct, frozen=True):

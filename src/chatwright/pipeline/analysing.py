@@ -15,16 +15,15 @@ import structlog
 from chatwright.adapters.models.encoded import Encoded
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import PayloadTooLarge, Unprocessable
-from chatwright.domain.guard import CLEAN, Finding, Verdict
+from chatwright.domain.guard import CLEAN, Verdict
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.reading import Reading
 from chatwright.domain.scope import Scope
 from chatwright.features.guard.allow import is_text_allowed, without_allowed
-from chatwright.features.guard.cleaning import clean
 from chatwright.features.guard.injection import InjectionModel
 from chatwright.features.guard.judging import judge
+from chatwright.features.guard.looking import Inspected, look
 from chatwright.features.guard.policy import GuardPolicy
-from chatwright.features.guard.signals import find_signals
 from chatwright.features.guard.store import TenantRules
 from chatwright.features.guard.windows import windows
 from chatwright.pipeline.accept import inspect
@@ -62,7 +61,7 @@ async def analyze(
     first = None
     if encoded is not None:
         first = Encoded(vectors=encoded.vectors[starts[:-1]], features=encoded.features[starts[:-1]])
-    readings = await read_texts(app, [one.text for one in looked], first, chatbot)
+    readings = await read_texts(app, [one.inspected.text for one in looked], first, chatbot)
     verdicts = await asyncio.to_thread(guard.judge, looked, encoded) if is_large else guard.judge(looked, encoded)
     return [
         {
@@ -130,23 +129,15 @@ async def _read(app: Services, texts: Sequence[str], chatbot: Chatbot | None) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Looked:
-    """A text without what was hidden in it, the pieces of it that the guard's model reads, and what rules found in it. `seen`
-    is what the findings' places are in."""
+    """A text as the guard looks at it, and the pieces of it that the guard's model reads."""
 
-    text: str
+    inspected: Inspected
     windows: list[str]
-    seen: str
-    findings: tuple[Finding, ...]
 
 
 def _look(texts: Sequence[str]) -> list[_Looked]:
-    looked: list[_Looked] = []
-    for text in texts:
-        cleaned = clean(text)
-        seen = f"{cleaned.text}\n{cleaned.hidden}" if cleaned.hidden else cleaned.text
-        found = (*cleaned.findings, *find_signals(seen))
-        looked.append(_Looked(text=cleaned.text, windows=windows(cleaned.text), seen=seen, findings=found))
-    return looked
+    seen = [look(text) for text in texts]
+    return [_Looked(inspected=one, windows=windows(one.text)) for one in seen]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +161,10 @@ class _Guard:
 
     def _one(self, one: _Looked, score: float | None) -> Verdict:
         allowed = self.rules.allowed
-        if is_text_allowed(allowed, one.seen):
+        seen = one.inspected
+        if is_text_allowed(allowed, seen.looked):
             return replace(CLEAN, score=score)
-        return judge(without_allowed(allowed, one.seen, one.findings), score, self.policy)
+        return judge(without_allowed(allowed, seen.looked, seen.findings), score, self.policy)
 
 
 async def _guard_of(app: Services, scope: Scope, chatbot: Chatbot | None) -> _Guard:

@@ -5,6 +5,7 @@ row; its own provider call is still closed in the books.
 """
 
 import asyncio
+import functools
 import time
 from contextlib import suppress
 
@@ -86,6 +87,9 @@ async def _answer_and_end(app: Services, attempt: Attempt, turn: conversations.L
     try:
         async with asyncio.timeout(_time_left_s(app, attempt.job)):
             ending = await _answer(app, attempt, turn)
+        if attempt.offer is not None:
+            # Outside the deadline, within its own patience: an answer that is whole does not fail for want of it.
+            attempt.suggested = await attempt.offer()
     except TimeoutError:
         error = DeadlineExceeded("the answer took longer than it may; its text so far was kept")
         ending = Ending(state=MessageState.FAILED, error=error, dead_letter=True, retriable=True)
@@ -191,7 +195,8 @@ async def _answer(app: Services, attempt: Attempt, loaded: conversations.LoadedT
     attempt.cached = note_no_hit(app, attempt.plan)
     if relayed.error is None:
         if held is None or not held.stopped:
-            attempt.suggested = await suggest(
+            attempt.offer = functools.partial(
+                suggest,
                 app,
                 chatbot,
                 question=turn.text,

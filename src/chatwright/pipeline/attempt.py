@@ -4,6 +4,7 @@ The record that `answer.py` fills as it goes; an early ending reads it.
 """
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -56,6 +57,8 @@ class Attempt:
     meaning: Meaning = NOT_ASKED
     again: CachedAnswer | None = None
     """The answer that a cache gave."""
+    offer: Callable[[], Awaitable[Suggested]] | None = None
+    """What finds what goes with an answer that is whole."""
     suggested: Suggested = NOTHING
 
 

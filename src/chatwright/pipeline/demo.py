@@ -7,18 +7,19 @@ was changed stays. Documents go the same way as anybody's, through the queue and
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from chatwright.domain.chatbot import Chatbot, ProviderLink
-from chatwright.domain.errors import Conflict, Unauthenticated
+from chatwright.domain.errors import Conflict, NotFound, Unauthenticated
 from chatwright.domain.ids import KnowledgeBaseId, TenantId
 from chatwright.domain.scope import Scope
 from chatwright.features import credentials, knowledge, tenancy
 from chatwright.features.tenancy import NewChatbot
 from chatwright.pipeline import manage
-from chatwright.pipeline.documents import submit_text
+from chatwright.pipeline.documents import delete_document, submit_text
 from chatwright.pipeline.services import Services
 
 TENANT_ID = TenantId("00000000-0000-7000-8000-00000000d3e0")  # fixed, so that every start finds the same one
@@ -247,8 +248,8 @@ async def _find_missing(
         if document is not None and page.state != "failed" and _is_same(page, document):
             del wanted[page.url]
             continue
-        async with app.db.transaction(scope) as db:
-            await knowledge.delete_document(db, scope, page.id)
+        with suppress(NotFound):  # somebody was faster
+            await delete_document(app, scope, page.id)
     return list(wanted.values())
 
 

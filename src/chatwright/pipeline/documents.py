@@ -1,8 +1,8 @@
 """Documents come in: as text, as a file, as a page of the web. Each by its source key, so that adding again replaces.
 
 Stores the original (object store), then the row with its index job in one transaction, then queues the job. Unchanged
-content changes nothing. Also takes documents out again and has them indexed anew. Called by the endpoints, by
-`pipeline/crawl.py` for each page, and by the demo.
+content changes nothing. Also has documents indexed anew, and takes them, or a whole base, out again. Called by the
+endpoints, by `pipeline/crawl.py` for each page, and by the demo.
 """
 
 import mimetypes
@@ -14,7 +14,7 @@ from typing import Literal
 from chatwright.adapters.postgres import Connection
 from chatwright.adapters.queue import route
 from chatwright.domain.errors import BadRequest, ChatwrightError, NotFound, Unprocessable
-from chatwright.domain.ids import DocumentId, JobId, KnowledgeBaseId, new_id
+from chatwright.domain.ids import DocumentId, JobId, KnowledgeBaseId, is_id, new_id
 from chatwright.domain.jobs import JobType
 from chatwright.domain.scope import Scope
 from chatwright.features import crawling, jobs, knowledge
@@ -165,12 +165,23 @@ async def follow(app: Services, scope: Scope, submitted: Submitted) -> None:
 
 
 async def delete_document(app: Services, scope: Scope, document_id: DocumentId) -> None:
-    """Take a document out, with its passages and its original. Raises NotFound."""
+    """Take a document out, with its passages, its original, and what is under way for it. Raises NotFound."""
     async with app.db.transaction(scope) as db:
+        await jobs.withdraw_indexing(db, scope, document_id)
         deleted = await knowledge.delete_document(db, scope, document_id)
     if deleted is None:
         raise NotFound("no such document")
     await discard(app, deleted.original_key)
+
+
+async def delete_base(app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId) -> None:
+    """Delete a knowledge base, and what is under way for it; its rows and originals go by and by. Raises NotFound."""
+    if not is_id(knowledge_base_id):
+        raise NotFound("no such knowledge base")
+    async with app.db.transaction(scope) as db:
+        await jobs.withdraw_base(db, scope, knowledge_base_id)
+        if not await knowledge.delete_knowledge_base(db, scope, knowledge_base_id):
+            raise NotFound("no such knowledge base")
 
 
 async def reindex_document(app: Services, scope: Scope, document: Document) -> Document:

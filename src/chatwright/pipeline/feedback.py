@@ -1,17 +1,21 @@
 """A visitor's word on an answer -> stored; a thumb down -> the caches hear of it, once. Called by `entrypoints/feedback.py`."""
 
+from contextlib import suppress
+
 import structlog
 
 from chatwright.domain.errors import ChatwrightError, NotFound
 from chatwright.domain.ids import ConversationId, MessageId
 from chatwright.domain.scope import Scope
 from chatwright.features import feedback
-from chatwright.features.feedback import Rating, Saved
+from chatwright.features.feedback import COMMENT_AT_MOST, Rating, Saved
 from chatwright.features.guard.cleaning import clean
 from chatwright.pipeline.cache_feedback import note_feedback
+from chatwright.pipeline.limits import admit_rating
 from chatwright.pipeline.services import Services
 
-COMMENT_AT_MOST = 2_000
+_TELLING_S = 60.0
+"""Longer than the caches take; after it somebody else may tell them."""
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +33,9 @@ async def rate(
     """Store what is said of the answer to a message: the latest word stands, None takes it back with its comment.
 
     The comment is a stranger's text, cleaned as messages are. Raises NotFound where there is no such answer, or it is not
-    this visitor's.
+    this visitor's; RateLimited for one who says more than anybody has to say.
     """
+    await admit_rating(app, scope, conversation_id, visitor_id=visitor_id)
     said = clean(comment).text.strip()[:COMMENT_AT_MOST] if rating is not None else ""
     async with app.db.transaction(scope) as db:
         saved = await feedback.save_rating(
@@ -49,11 +54,15 @@ async def _tell_caches(app: Services, scope: Scope, saved: Saved) -> None:
     """Their own rules decide what follows. Whoever rates is not made to wait for their trouble: what fails now is tried again
     with the next thumb down on this answer."""
     async with app.db.transaction(scope) as db:
-        if not await feedback.claim_note(db, scope, saved.id):
+        if not await feedback.claim_telling(db, scope, saved.id, lease_s=_TELLING_S):
             return
+    noted = False
     try:
         await note_feedback(app, scope, saved.answer_id, good=False)
-    except ChatwrightError as error:
-        log.warning("feedback.not_noted", answer_id=saved.answer_id, code=error.code, error=error.message)
+        noted = True
+    except Exception as error:  # a rating that is stored does not fail over what else was to follow from it
+        is_known = isinstance(error, ChatwrightError)
+        log.warning("feedback.not_noted", answer_id=saved.answer_id, error=str(error), exc_info=not is_known)
+    with suppress(ChatwrightError, TimeoutError):  # then the claim ends by itself
         async with app.db.transaction(scope) as db:
-            await feedback.release_note(db, scope, saved.id)
+            await feedback.end_telling(db, scope, saved.id, noted=noted)

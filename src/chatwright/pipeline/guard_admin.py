@@ -14,6 +14,7 @@ from chatwright.features import knowledge, tenancy
 from chatwright.features.guard import store
 from chatwright.features.guard.allow import mark_of
 from chatwright.features.guard.events import excerpt_of
+from chatwright.features.guard.looking import looked_at
 from chatwright.features.guard.policy import check_policy
 from chatwright.features.guard.store import AllowedEntry, EventFilter, LoggedEvent
 from chatwright.pipeline.documents import reindex_document
@@ -60,9 +61,13 @@ async def mark_wrong(app: Services, scope: Scope, event_id: str, *, span_only: b
 
 
 async def allow(app: Services, scope: Scope, text: str, *, rule: str, actor: str) -> AllowedEntry:
-    """Allow a text (rule `*`), or words under one rule. Raises Conflict when the list is full."""
+    """Allow a text (rule `*`), or words under one rule, as the guard will see them again: a text that is pasted may have
+    hidden characters in it. Raises Conflict when the list is full, Unprocessable for a text without anything to see."""
+    looked = looked_at(text)
+    if not looked.strip():
+        raise Unprocessable("the text has nothing that can be seen", param="text")
     async with app.db.transaction(scope) as db:
-        entry = await store.allow(db, scope, rule=rule, mark=mark_of(text), excerpt=excerpt_of(text))
+        entry = await store.allow(db, scope, rule=rule, mark=mark_of(looked), excerpt=excerpt_of(looked))
         await tenancy.record(
             db, scope.tenant_id, actor=actor, action="guard.allowed", target=entry.id, detail={"rule": rule}
         )

@@ -22,12 +22,12 @@ from chatwright.domain.scope import Scope
 from chatwright.features import conversations
 from chatwright.features.guard.allow import is_text_allowed, without_allowed
 from chatwright.features.guard.attempts import LEAST_SUSPICION, remember, weigh
-from chatwright.features.guard.cleaning import HIDDEN, SPELLING, Cleaned, clean
+from chatwright.features.guard.cleaning import HIDDEN, clean
 from chatwright.features.guard.events import Direction, EventVerdict, event_of
 from chatwright.features.guard.judging import judge, suspect
+from chatwright.features.guard.looking import Inspected, look
 from chatwright.features.guard.output import Hit
 from chatwright.features.guard.policy import GuardPolicy
-from chatwright.features.guard.signals import find_signals
 from chatwright.features.guard.store import TenantRules
 from chatwright.features.guard.windows import windows
 from chatwright.pipeline.services import Services
@@ -48,16 +48,6 @@ _ON_LOOP_CHARS = 4_000
 """Longer texts are looked at on a thread: the loop has others to serve."""
 _LEAKS = frozenset(("canary", "secret", "key", "prompt"))
 _VERDICT_LABELS = {"allow": "clean", "flag": "flagged", "advise": "advised", "block": "blocked"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspected:
-    """A text as it may go on, and what was found in it. `looked` is what the findings' places are in: the text, and behind it
-    what had been hidden in it."""
-
-    text: str
-    looked: str
-    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,23 +85,7 @@ async def policy_of(app: Services, chatbot: Chatbot) -> GuardPolicy:
 
 async def inspect(text: str) -> Inspected:
     """Clean a text and look at it by rules."""
-    cleaned = clean(text)
-    looked = f"{cleaned.text}\n{cleaned.hidden}" if cleaned.hidden else cleaned.text
-    signals = find_signals(looked) if len(looked) <= _ON_LOOP_CHARS else await asyncio.to_thread(find_signals, looked)
-    if not cleaned.findings:
-        return Inspected(text=cleaned.text, looked=looked, findings=signals)
-    hidden = [_placed(finding, text, cleaned, looked) for finding in cleaned.findings]
-    return Inspected(text=cleaned.text, looked=looked, findings=(*hidden, *signals))
-
-
-def _placed(finding: Finding, text: str, cleaned: Cleaned, looked: str) -> Finding:
-    """A finding of the cleaning, whose place is in the text as it came, with its place in what is looked at: there the log,
-    and the allow list, find it again. What was spelt out stands behind the text; else it is the letters that it stood among."""
-    start, end = len(cleaned.text) + 1, len(looked)
-    if finding.rule not in SPELLING or not cleaned.hidden:
-        start, end = (min(len(clean(text[:at]).text), len(cleaned.text)) for at in (finding.start, finding.end))
-        start, end = (start, end) if start < end else (0, len(cleaned.text))
-    return replace(finding, start=start, end=end)
+    return look(text) if len(text) <= _ON_LOOP_CHARS else await asyncio.to_thread(look, text)
 
 
 async def inspect_message(app: Services, scope: Scope, draft: Draft, text: str) -> str:
@@ -229,20 +203,12 @@ async def scan_metadata(app: Services, chatbot: Chatbot, metadata: str, *, messa
     policy = await policy_of(app, chatbot)
     if not metadata or policy.input == "off" or not policy.scan_metadata:
         return CLEAN
-    verdict = await scan(app, chatbot.scope, metadata, policy)
+    inspected = await inspect(metadata)
+    rules = await rules_of(app, chatbot.scope) if inspected.findings else TenantRules()
+    verdict = judge(without_allowed(rules.allowed, inspected.looked, inspected.findings), None, policy)
     _measure(app, "metadata", verdict)
-    note(app, chatbot.scope, metadata, verdict, direction="metadata", message_id=message_id)
+    note(app, chatbot.scope, inspected.looked, verdict, direction="metadata", message_id=message_id)
     return verdict
-
-
-async def scan(app: Services, scope: Scope, text: str, policy: GuardPolicy) -> Verdict:
-    """The verdict by rules on a text that comes from elsewhere: metadata, a row of an import. Noted by the caller."""
-    inspected = await inspect(text)
-    if not inspected.findings:
-        return CLEAN
-    rules = await rules_of(app, scope)
-    findings = without_allowed(rules.allowed, inspected.looked, inspected.findings)
-    return judge(findings, None, policy)
 
 
 async def examine(app: Services, scope: Scope, text: str, chatbot: Chatbot | None = None) -> Examined:

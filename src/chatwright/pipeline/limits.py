@@ -10,7 +10,7 @@ from typing import Any
 
 from chatwright.domain.chatbot import Chatbot
 from chatwright.domain.errors import BadRequest, ChatwrightError, NotFound, PayloadTooLarge, RateLimited
-from chatwright.domain.ids import ChatbotId, MessageId, TenantId, new_id
+from chatwright.domain.ids import ChatbotId, ConversationId, MessageId, TenantId, new_id
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.limits import LimitedKey, Limits, limits_in
 from chatwright.domain.messages import Answer, Draft
@@ -22,6 +22,8 @@ from chatwright.pipeline.services import Services
 
 _MARGIN_S = 5.0
 _LEAST_ROOM = 200
+RATINGS_A_MINUTE = 30
+"""More than a hurried visitor says of answers."""
 _BATCH_JOBS = (JobType.CSV_IMPORT_BATCH, JobType.CONVERSATION_SUMMARY)
 """What nobody sits and waits for, and comes in masses."""
 
@@ -149,6 +151,14 @@ async def admit_job(app: Services, job: Job) -> None:
     await _admit(app, job.scope.tenant_id, rules, tokens=0, member=job.id, hold_s=0.0)
 
 
+async def admit_rating(app: Services, scope: Scope, conversation_id: ConversationId, *, visitor_id: str | None) -> None:
+    """Let one word on an answer in. A bound of its own for each visitor (a tenant that rates for them: each conversation),
+    which takes nothing of what messages may. Raises RateLimited."""
+    whose = conversation_id if visitor_id is None else f"{scope.chatbot_id}:{_digest(visitor_id)}"
+    rule = Rule("visitor", f"ratings:{whose}", Limits(requests_per_minute=RATINGS_A_MINUTE))
+    await _admit(app, scope.tenant_id, [rule], tokens=0, member=new_id(), hold_s=0.0)
+
+
 def room_tokens(app: Services, chatbot: Chatbot) -> int:
     """How long a prompt may be that we build: the operator's bound, the plan's, or what the chatbot's first model holds
     beside its answer, whichever is tightest."""
@@ -179,15 +189,18 @@ def _rules(
         if limits != _NONE:
             rules.append(Rule("chatbot", chatbot.id, limits))
         if visitor_id is not None and (limits := _visitor_limits(chatbot.limits)) != _NONE:
-            # Tenants choose visitors' ids: any text, of any length.
-            digest = blake2b(visitor_id.encode("utf-8", "replace"), digest_size=12).hexdigest()
-            rules.append(Rule("visitor", f"{chatbot.id}:{digest}", limits))
+            rules.append(Rule("visitor", f"{chatbot.id}:{_digest(visitor_id)}", limits))
     if key is not None and key.limits != _NONE:
         rules.append(Rule("key", key.id, key.limits))
     return rules
 
 
 _NONE = Limits()
+
+
+def _digest(visitor_id: str) -> str:
+    """Tenants choose visitors' ids: any text, of any length."""
+    return blake2b(visitor_id.encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
 def _visitor_limits(fields: Mapping[str, Any]) -> Limits:

@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 import structlog
 
 from chatwright.adapters.models import ModelUnavailable
-from chatwright.domain.guard import CLEAN, Finding, Verdict
+from chatwright.domain.guard import CLEAN, Verdict
 from chatwright.domain.ids import DocumentId
 from chatwright.domain.scope import Scope
 from chatwright.features.guard.allow import is_text_allowed, without_allowed
-from chatwright.features.guard.cleaning import clean
 from chatwright.features.guard.events import MODEL_RULE
 from chatwright.features.guard.injection import InjectionModel
 from chatwright.features.guard.judging import judge, suspect
+from chatwright.features.guard.looking import Inspected, look
 from chatwright.features.guard.policy import GuardPolicy
-from chatwright.features.guard.signals import find_signals
 from chatwright.features.guard.windows import windows
 from chatwright.pipeline.guarding import note, rules_of
 from chatwright.pipeline.services import Services
@@ -37,18 +36,19 @@ _NAMED_AT_MOST = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """One text with what was found in it. `suspicion` in 0..1, None for one that is not suspicious."""
+    """One text as it was looked at, with what was found in it: places of findings are places in `looked`. `suspicion` in 0..1,
+    None for one that is not suspicious."""
 
-    text: str
+    looked: str
     verdict: Verdict = CLEAN
     suspicion: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """One text after the cheap look: its findings, and those of its windows that are worth a closer one."""
+    """One text after the cheap look, and those of its windows that are worth a closer one."""
 
-    findings: tuple[Finding, ...]
+    inspected: Inspected
     doubtful: list[str]
 
 
@@ -63,14 +63,15 @@ async def scan_passages(app: Services, scope: Scope, texts: Sequence[str]) -> li
         part = texts[start : start + _AT_ONCE]
         looked = await asyncio.to_thread(_look, model, part)
         scores = await _score(app, model, looked)
-        for text, seen, score in zip(part, looked, scores, strict=True):
+        for seen, score in zip(looked, scores, strict=True):
+            text = seen.inspected.looked
             if is_text_allowed(rules.allowed, text):
-                passages.append(Passage(text=text))
+                passages.append(Passage(looked=text))
                 continue
-            findings = without_allowed(rules.allowed, text, seen.findings)
+            findings = without_allowed(rules.allowed, text, seen.inspected.findings)
             verdict = judge(findings, score, policy)
             suspicion = None if verdict.action == "allow" else round(suspect(findings, score), 2)
-            passages.append(Passage(text=text, verdict=verdict, suspicion=suspicion))
+            passages.append(Passage(looked=text, verdict=verdict, suspicion=suspicion))
     return passages
 
 
@@ -80,7 +81,7 @@ def warnings_about(passages: Sequence[Passage]) -> list[str]:
     if not found:
         return []
     rules = list(dict.fromkeys(rule for passage in found for rule in passage.verdict.signals)) or [MODEL_RULE]
-    first = " ".join(found[0].text.split())[:100]
+    first = " ".join(found[0].looked.split())[:100]
     several = "1 passage speaks" if len(found) == 1 else f"{len(found)} passages speak"
     named = ", ".join(rules[:_NAMED_AT_MOST])
     return [f"{several} to the model instead of to readers ({named}); the most suspicious begins “{first}”"]
@@ -90,7 +91,7 @@ def note_passages(app: Services, scope: Scope, document_id: DocumentId, passages
     """Hand what was found in a document over to the log, and count it."""
     found = _suspicious(passages)
     for passage in found[:EVENTS_AT_MOST]:
-        note(app, scope, passage.text, passage.verdict, direction="document", document_id=document_id)
+        note(app, scope, passage.looked, passage.verdict, direction="document", document_id=document_id)
     for passage in found:
         for rule in passage.verdict.signals:
             app.metrics.guard_findings.labels("document", rule).inc()
@@ -105,15 +106,14 @@ def _suspicious(passages: Sequence[Passage]) -> list[Passage]:
 def _look(model: InjectionModel | None, texts: Sequence[str]) -> list[_Looked]:
     looked: list[_Looked] = []
     for text in texts:
-        cleaned = clean(text)
-        findings = (*cleaned.findings, *find_signals(f"{text}\n{cleaned.hidden}" if cleaned.hidden else text))
+        inspected = look(text)
         doubtful: list[str] = []
         if model is not None:
-            parts = windows(cleaned.text)
+            parts = windows(inspected.text)
             odds = model.score(parts, None)
-            sure = suspect(findings, None) >= WORTH_ENCODING
+            sure = suspect(inspected.findings, None) >= WORTH_ENCODING
             doubtful = [part for part, value in zip(parts, odds, strict=True) if sure or value >= WORTH_ENCODING]
-        looked.append(_Looked(findings, doubtful))
+        looked.append(_Looked(inspected, doubtful))
     return looked
 
 

@@ -16,6 +16,7 @@ from chatwright.adapters.postgres import Connection
 from chatwright.domain.errors import BadRequest, Conflict, NotFound, RateLimited, Unprocessable
 from chatwright.domain.ids import new_id
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 from chatwright.features import alerts, tenancy
 from chatwright.features.alerts import Sealed, Webhook, WebhookKind
 from chatwright.features.provider_keys import SealBroken
@@ -123,7 +124,7 @@ async def send_sample(app: Services, scope: Scope | None, webhook_id: str) -> Sa
         period=now.strftime("%Y-%m-%dT%H"),
         tenant_id=webhook.tenant_id,
         detail={},
-        created_at=now.isoformat().replace("+00:00", "Z"),
+        created_at=rfc3339(now),
     )
     started = time.perf_counter()
     outcome = await send_letter(app, letter, kind=webhook.kind, target=webhook.target, secret=webhook.secret)

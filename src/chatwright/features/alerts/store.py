@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any, Literal
 
 from chatwright.adapters.postgres import Connection
 from chatwright.domain.ids import new_id
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 
 Level = Literal["info", "warning", "critical"]
 
@@ -83,5 +83,5 @@ def alert_of(row: Mapping[str, Any]) -> Alert:
         period=row["period"],
         message=row["message"],
         detail=row["detail"],
-        created_at=row["created_at"].astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        created_at=rfc3339(row["created_at"]),
     )

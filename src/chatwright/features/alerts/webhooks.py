@@ -5,7 +5,7 @@ Functions never commit. Sealing is the caller's matter: rows go in and out seale
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import asyncpg
@@ -14,6 +14,7 @@ from chatwright.adapters.postgres import Connection
 from chatwright.domain.errors import NotFound
 from chatwright.domain.ids import TenantId, is_id
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 
 WebhookKind = Literal["webhook", "slack", "email"]
 
@@ -201,4 +202,4 @@ def _tenant_id(scope: Scope | None) -> str | None:
 
 
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if moment is None else rfc3339(moment)

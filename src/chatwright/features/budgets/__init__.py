@@ -6,7 +6,6 @@ from chatwright.features.budgets.budgets import (
     delete_budget,
     list_budgets,
     put_budget,
-    text_of,
 )
 from chatwright.features.budgets.calls import ImportCost, LedgerCall, Spent, import_cost, list_calls, message_cost
 from chatwright.features.budgets.ledger import CacheHit, CallEnd, CallStart, Ledger, open_ledger
@@ -63,6 +62,5 @@ __all__ = [
     "reconcile",
     "repair",
     "sane",
-    "text_of",
     "usage_rows",
 ]

@@ -6,7 +6,7 @@ made before any call is held up, so that a large ledger does not stop its tenant
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -15,6 +15,7 @@ from chatwright.adapters.postgres.pool import Row
 from chatwright.domain.errors import Forbidden, NotFound, Unprocessable
 from chatwright.domain.ids import is_id, new_id
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 from chatwright.features.budgets.rules import (
     END,
     Action,
@@ -189,8 +190,8 @@ def _status(row: Row) -> BudgetStatus:
     spent_nano = row["spent_nano"] or 0
     return BudgetStatus(
         budget=_budget(row),
-        starts_at=text_of(period.starts_at),
-        ends_at=None if period.ends_at >= END else text_of(period.ends_at),
+        starts_at=rfc3339(period.starts_at),
+        ends_at=None if period.ends_at >= END else rfc3339(period.ends_at),
         spent_nano=spent_nano,
         reserved_nano=row["reserved_nano"] or 0,
         refused=row["refused"] or 0,
@@ -209,11 +210,6 @@ def _budget(row: Row) -> Budget:
         limit_nano=fields["limit_nano"],
         action=fields["action"],
         set_by=fields["set_by"],
-        created_at=text_of(fields["created_at"]),
-        updated_at=text_of(fields["updated_at"]),
+        created_at=rfc3339(fields["created_at"]),
+        updated_at=rfc3339(fields["updated_at"]),
     )
-
-
-def text_of(moment: datetime) -> str:
-    """RFC 3339 in UTC."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -10,7 +10,7 @@ from typing import Any
 from chatwright.adapters.postgres import Connection
 from chatwright.domain.ids import new_id
 from chatwright.domain.scope import Scope
-from chatwright.features.budgets.budgets import text_of
+from chatwright.domain.times import rfc3339
 from chatwright.features.budgets.rules import END, PeriodKind, ScopeKind
 
 COMPARE = """
@@ -75,8 +75,8 @@ def _drift(row: dict[str, Any]) -> Drift:
         scope_kind=row["scope"],
         scope_id=row["scope_id"],
         period=row["period"],
-        starts_at=text_of(row["starts_at"]),
-        ends_at=None if row["ends_at"] >= END else text_of(row["ends_at"]),
+        starts_at=rfc3339(row["starts_at"]),
+        ends_at=None if row["ends_at"] >= END else rfc3339(row["ends_at"]),
         spent_nano=row["spent_nano"],
         reserved_nano=row["reserved_nano"],
         ledger_spent_nano=row["ledger_spent_nano"],

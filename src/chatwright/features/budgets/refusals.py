@@ -13,7 +13,7 @@ from chatwright.adapters.postgres import Database
 from chatwright.adapters.postgres.pool import Row
 from chatwright.domain.errors import BudgetExceeded, ChatwrightError
 from chatwright.domain.money import format_usd
-from chatwright.features.budgets.budgets import text_of
+from chatwright.domain.times import rfc3339
 from chatwright.features.budgets.rules import END
 
 # Operators: budgets that refused, with their running periods. $1 ids.
@@ -64,7 +64,7 @@ class Refuser:
         raised = "raise its limit" if self.set_by == "tenant" else "ask an operator to raise its limit"
         if self.ends_at is None:
             return raised
-        return f"{raised}, or wait for its next period, from {text_of(self.ends_at)} on"
+        return f"{raised}, or wait for its next period, from {rfc3339(self.ends_at)} on"
 
     def _error(self, message: str, *, waits: bool = True) -> BudgetExceeded:
         left_s = None

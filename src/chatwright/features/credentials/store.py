@@ -7,7 +7,7 @@ need the operators' role (`Database.operator`).
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import asyncpg
@@ -17,6 +17,7 @@ from chatwright.domain.errors import NotFound
 from chatwright.domain.ids import ApiKeyId, TenantId, is_id, new_id
 from chatwright.domain.limits import LimitedKey, limits_in
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 from chatwright.features.credentials.rules import KeyKind, Secret
 
 _COLUMNS = "id, tenant_id, kind, name, prefix, limits, created_at, last_used_at, revoked_at"
@@ -159,7 +160,7 @@ def _tenant_id(scope: Scope | None) -> str | None:
 
 
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if moment is None else rfc3339(moment)
 
 
 def _key(row: Mapping[str, Any]) -> ApiKey:

@@ -2,27 +2,29 @@
 entrypoints."""
 
 from chatwright.features.feedback.store import (
+    COMMENT_AT_MOST,
     Day,
     Filter,
     Rating,
     Said,
     Saved,
-    claim_note,
+    claim_telling,
     count_days,
+    end_telling,
     list_said,
-    release_note,
     save_rating,
 )
 
 __all__ = [
+    "COMMENT_AT_MOST",
     "Day",
     "Filter",
     "Rating",
     "Said",
     "Saved",
-    "claim_note",
+    "claim_telling",
     "count_days",
+    "end_telling",
     "list_said",
-    "release_note",
     "save_rating",
 ]

@@ -13,6 +13,8 @@ from chatwright.domain.ids import ChatbotId, ConversationId, MessageId, new_id
 from chatwright.domain.scope import Scope
 
 Rating = Literal["up", "down"]
+COMMENT_AT_MOST = 2_000
+"""Characters."""
 
 # Whose conversation it is says whose word it is: a tenant that rates does so for its visitor.
 SAVE = """
@@ -32,9 +34,13 @@ DO UPDATE SET rating = excluded.rating, comment = excluded.comment, updated_at =
 RETURNING id, chatbot_id, answer_id, rating, comment, noted, (SELECT rating FROM before) AS before
 """
 
-CLAIM_NOTE = "UPDATE feedback SET noted = true WHERE tenant_id = $1 AND id = $2 AND NOT noted RETURNING id"
+CLAIM_TELLING = """
+UPDATE feedback SET telling_until = now() + make_interval(secs => $3)
+ WHERE tenant_id = $1 AND id = $2 AND NOT noted AND (telling_until IS NULL OR telling_until < now())
+RETURNING id
+"""
 
-RELEASE_NOTE = "UPDATE feedback SET noted = false WHERE tenant_id = $1 AND id = $2"
+END_TELLING = "UPDATE feedback SET noted = $3, telling_until = NULL WHERE tenant_id = $1 AND id = $2"
 
 # Each filter counts unless it is null. A burst's question is all that was answered together.
 LIST = """
@@ -130,14 +136,14 @@ async def save_rating(
     return None if row is None else Saved(**row)
 
 
-async def claim_note(db: Connection, scope: Scope, feedback_id: str) -> bool:
-    """Take it upon oneself to tell the caches; False if somebody has, or does."""
-    return await db.fetchval(CLAIM_NOTE, scope.tenant_id, feedback_id) is not None
+async def claim_telling(db: Connection, scope: Scope, feedback_id: str, *, lease_s: float) -> bool:
+    """Take it upon oneself to tell the caches, for so long; False if they know, or somebody else is at it."""
+    return await db.fetchval(CLAIM_TELLING, scope.tenant_id, feedback_id, lease_s) is not None
 
 
-async def release_note(db: Connection, scope: Scope, feedback_id: str) -> None:
-    """Give that back: the caches could not be told."""
-    await db.execute(RELEASE_NOTE, scope.tenant_id, feedback_id)
+async def end_telling(db: Connection, scope: Scope, feedback_id: str, *, noted: bool) -> None:
+    """They have heard of it; or they have not, and the next thumb down tells them."""
+    await db.execute(END_TELLING, scope.tenant_id, feedback_id, noted)
 
 
 async def list_said(db: Connection, scope: Scope, of: Filter, *, after: str | None, limit: int) -> list[Said]:

@@ -6,13 +6,14 @@ read by it whose rules they hold are out of date (`directory.py`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from chatwright.adapters.postgres import Connection, Database
 from chatwright.domain.errors import Conflict
 from chatwright.domain.ids import TenantId, is_id, new_id
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 from chatwright.features.guard.allow import AT_MOST, WHOLE_TEXT, Allowed
 from chatwright.features.guard.events import GuardEvent
 
@@ -292,4 +293,4 @@ async def list_lately_changed(db: Database, *, within_s: float) -> list[TenantId
 
 
 def shown_time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return rfc3339(at, timespec="seconds")

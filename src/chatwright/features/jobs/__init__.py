@@ -33,6 +33,8 @@ from chatwright.features.jobs.store import (
     show,
     take_telling,
     trim_finished,
+    withdraw_base,
+    withdraw_indexing,
 )
 
 __all__ = [
@@ -66,4 +68,6 @@ __all__ = [
     "show",
     "take_telling",
     "trim_finished",
+    "withdraw_base",
+    "withdraw_indexing",
 ]

@@ -5,7 +5,15 @@ from datetime import datetime
 from typing import Any
 
 from chatwright.adapters.postgres.pool import Connection, Database, Row
-from chatwright.domain.ids import ChatbotId, ConversationId, JobId, MessageId, TenantId
+from chatwright.domain.ids import (
+    ChatbotId,
+    ConversationId,
+    DocumentId,
+    JobId,
+    KnowledgeBaseId,
+    MessageId,
+    TenantId,
+)
 from chatwright.domain.jobs import Job, JobType
 from chatwright.domain.scope import Scope
 
@@ -72,6 +80,21 @@ CANCEL_UNSTARTED = """
 UPDATE jobs SET state = 'cancelled', finished_at = now()
  WHERE tenant_id = $1 AND message_id = $2 AND type = 'chat_response' AND state IN ('waiting', 'queued')
 RETURNING id, type, queue, generation, attempt
+"""
+
+WITHDRAW_INDEXING = """
+-- Of a document that goes. A worker that runs one finds that the row is not its own any more.
+UPDATE jobs SET state = 'cancelled', lease_until = NULL, finished_at = now()
+ WHERE tenant_id = $1 AND type = 'document_index' AND state IN ('queued', 'running') AND payload->>'document_id' = $2
+"""
+
+WITHDRAW_BASE = """
+-- The same of a base that goes, with all its documents.
+UPDATE jobs SET state = 'cancelled', lease_until = NULL, finished_at = now()
+ WHERE tenant_id = $1 AND type IN ('document_index', 'knowledge_reembed') AND state IN ('queued', 'running')
+   AND (payload->>'knowledge_base_id' = $2::text
+        OR payload->>'document_id' IN (SELECT d.id::text FROM documents d
+                                        WHERE d.tenant_id = $1 AND d.knowledge_base_id = $2::text::uuid))
 """
 
 GET_ROW = """
@@ -258,6 +281,17 @@ async def retry(db: Connection, job: Job, *, delay_s: float, counts: bool, code:
 async def cancel_unstarted(db: Connection, scope: Scope, message_id: MessageId) -> Row | None:
     """Cancel a message's job that no worker has. None: it is running or finished."""
     return await db.fetchrow(CANCEL_UNSTARTED, scope.tenant_id, message_id)
+
+
+async def withdraw_indexing(db: Connection, scope: Scope, document_id: DocumentId) -> None:
+    """Cancel what is under way for a document that is about to be deleted; else it would fail for want of it. Called before
+    the document's row is written, as a worker does: the other way round the two could wait for each other."""
+    await db.execute(WITHDRAW_INDEXING, scope.tenant_id, document_id)
+
+
+async def withdraw_base(db: Connection, scope: Scope, knowledge_base_id: KnowledgeBaseId) -> None:
+    """Cancel what is under way for a knowledge base that is about to be deleted, and for its documents."""
+    await db.execute(WITHDRAW_BASE, scope.tenant_id, knowledge_base_id)
 
 
 async def get_row(db: Connection, scope: Scope, job_id: JobId) -> Job | None:

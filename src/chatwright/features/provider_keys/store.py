@@ -6,7 +6,7 @@ over all keys need the operators' role (`Database.operator`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -15,6 +15,7 @@ from chatwright.adapters.postgres import Connection
 from chatwright.domain.errors import NotFound
 from chatwright.domain.ids import TenantId, is_id
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 
 ROTATIONS_KNOWN = 2_000
 """A chatbot that names a key which was rotated longer ago than this many rotations has to name another one."""
@@ -255,7 +256,7 @@ def _tenant_id(scope: Scope | None) -> str | None:
 
 
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if moment is None else rfc3339(moment)
 
 
 def _record(row: Mapping[str, Any]) -> KeyRecord:

@@ -5,12 +5,12 @@ Written inside the transaction of the change itself, so that neither exists with
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any
 
 from chatwright.adapters.postgres import Connection
 from chatwright.domain.ids import new_id
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 
 INSERT_AUDIT = """
 INSERT INTO audit_log (id, tenant_id, actor, action, target, detail) VALUES ($1, $2, $3, $4, $5, $6)
@@ -72,7 +72,7 @@ async def list_audit(db: Connection, scope: Scope | None, *, after: str | None, 
             action=row["action"],
             target=row["target"],
             detail=row["detail"],
-            created_at=row["created_at"].astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            created_at=rfc3339(row["created_at"]),
         )
         for row in rows
     ]

@@ -6,7 +6,6 @@ already exists raises Conflict, an id that does not is None or False.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -16,6 +15,7 @@ from chatwright.domain.chatbot import Chatbot, ProviderLink
 from chatwright.domain.errors import Conflict, NotFound, Unprocessable
 from chatwright.domain.ids import ChatbotId, KnowledgeBaseId, TenantId, is_id, new_id
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 from chatwright.features.tenancy.rules import (
     LIMIT_NAMES,
     VISITOR_LIMIT_NAMES,
@@ -317,10 +317,6 @@ def _links(links: Sequence[ProviderLink]) -> list[dict[str, Any]]:
     return [asdict(link) for link in links]
 
 
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def _tenant(row: Mapping[str, Any]) -> Tenant:
     return Tenant(
         id=TenantId(row["id"]),
@@ -328,8 +324,8 @@ def _tenant(row: Mapping[str, Any]) -> Tenant:
         plan=row["plan"],
         time_zone=row["time_zone"],
         weight=row["weight"],
-        disabled_at=None if row["disabled_at"] is None else _text(row["disabled_at"]),
-        created_at=_text(row["created_at"]),
+        disabled_at=None if row["disabled_at"] is None else rfc3339(row["disabled_at"]),
+        created_at=rfc3339(row["created_at"]),
     )
 
 
@@ -370,6 +366,6 @@ def _chatbot(row: Mapping[str, Any]) -> Chatbot:
         suggestion_policy=row["suggestion_policy"],
         burst_window_ms=row["burst_window_ms"],
         widget=row["widget"],
-        created_at=_text(row["created_at"]),
-        updated_at=_text(row["updated_at"]),
+        created_at=rfc3339(row["created_at"]),
+        updated_at=rfc3339(row["updated_at"]),
     )
