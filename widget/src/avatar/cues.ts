@@ -23,7 +23,7 @@ const ONCE_MS: Readonly<Record<string, number>> = {
 };
 
 export function isReaction(name: string): boolean {
-  return name in ONCE_MS;
+  return Object.hasOwn(ONCE_MS, name);
 }
 
 export function isTalk(name: string): boolean {
@@ -83,7 +83,7 @@ export class Cues {
 
   /** When what plays is over, in the caller's clock; null: it goes on. */
   #endMs(): number | null {
-    const once = ONCE_MS[this.#playing];
+    const once = isReaction(this.#playing) ? ONCE_MS[this.#playing] : undefined;
     if (once !== undefined) return this.#sinceMs + once;
     if (isTalk(this.#playing)) return Math.max(this.#heardMs, this.#sinceMs) + SILENCE_MS;
     if (this.#playing === "thinking") return this.#sinceMs + THINKING_MS;

@@ -42,6 +42,7 @@ export interface Download {
 
 export async function fetchModel(url: string, signal: AbortSignal): Promise<Download> {
   const address = parseUrl(url);
+  signal.throwIfAborted(); // of an abort that was before nobody is told
   const timed = new AbortController();
   const timer = setTimeout(() => timed.abort(), TIMEOUT_MS);
   const stop = (): void => timed.abort();
@@ -59,6 +60,7 @@ export async function fetchModel(url: string, signal: AbortSignal): Promise<Down
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", stop);
+    timed.abort(); // what is not wanted of an answer is not downloaded
   }
 }
 

@@ -116,6 +116,7 @@ export function mountFace(container: HTMLElement, colors: AvatarColors, reducedM
       show();
     },
     speak(level) {
+      if (reducedMotion) return; // the mouth of a talking pose is open
       clearTimeout(hush);
       const loud = level > 0.05;
       toggle("loud", loud);

@@ -10,18 +10,17 @@ import { Cues } from "./cues.ts";
 import { mountFace } from "./face.ts";
 import { findRenderer, keepSaved, readMachine } from "./probe.ts";
 import type { Stage } from "./stage.ts";
-import { type Choice, chooseTier, toSaved, wantsStage } from "./tiers.ts";
+import { type Choice, chooseTier, isSoftware, toSaved, wantsStage } from "./tiers.ts";
 import type { Avatar, AvatarOptions, Figure, Tier } from "./types.ts";
-
-export { levelOfText } from "./rhythm.ts";
 
 /** More contexts lost than this, and the machine keeps its face. */
 const LOSSES = 3;
 const SWAP_MS = 240;
 const LOOK_AGAIN_MS = 40;
 
-export function mountAvatar(options: AvatarOptions): Promise<Avatar> {
-  return Promise.resolve(new LiveAvatar(options));
+/** Rejects only where not even a place for it can be made. */
+export async function mountAvatar(options: AvatarOptions): Promise<Avatar> {
+  return new LiveAvatar(options);
 }
 
 class LiveAvatar implements Avatar {
@@ -110,7 +109,7 @@ class LiveAvatar implements Avatar {
   dispose(): void {
     this.#disposed = true;
     clearTimeout(this.#timer);
-    this.#making?.abort(new Error("the avatar was disposed of"));
+    this.#making?.abort();
     this.#leave?.();
     this.#figure?.dispose();
     this.#figure = null;
@@ -130,7 +129,7 @@ class LiveAvatar implements Avatar {
 
   /** Decide anew by the setting and the machine. */
   #choose(): void {
-    this.#making?.abort(new Error("another tier was chosen"));
+    this.#making?.abort();
     this.#making = null;
     const { kind } = this.#options.config;
     const renderer = wantsStage(this.#setting, kind) ? findRenderer(this.#options.container.ownerDocument) : null;
@@ -146,7 +145,7 @@ class LiveAvatar implements Avatar {
   /** Make a stage behind what is shown, and swap when its first frame is there. */
   async #raise(choice: Choice, renderer: string): Promise<void> {
     const making = new AbortController();
-    this.#making?.abort(new Error("another tier was chosen"));
+    this.#making?.abort();
     this.#making = making;
     const auto = this.#setting === "auto";
     try {
@@ -165,6 +164,7 @@ class LiveAvatar implements Avatar {
         reducedMotion,
         colors: this.#colors,
         tier: choice.tier === "full" ? "full" : "low",
+        isSoftware: isSoftware(renderer),
         playing: this.playing,
         active: this.#active,
         signal: making.signal,

@@ -202,7 +202,7 @@ export function buildRobot(colors: AvatarColors, cheap: boolean): Rig {
     const made = bone(name, hips, x, y, z);
     made.scale.setScalar(0);
     // Spares the renderer what nobody sees, without a track that would jump in the middle of a blend.
-    Object.defineProperty(made, "visible", { get: () => made.scale.x > 1e-3, set: () => undefined });
+    Object.defineProperty(made, "visible", { get: () => made.scale.x > 0.02, set: () => undefined });
     return made;
   };
   const rim = (a: number, b: number, power: number): BufferGeometry =>

@@ -9,7 +9,7 @@ import { type Mesh, NeutralToneMapping, NoToneMapping, PerspectiveCamera, Scene,
 import type { AvatarColors, AvatarConfig } from "../config.ts";
 import type { Body } from "./body.ts";
 import { breathe } from "./breathe.ts";
-import { FrameWatch } from "./framewatch.ts";
+import { firstRatio, FrameWatch, Sharpness } from "./framewatch.ts";
 import { Life, STILL } from "./layers.ts";
 import { addLights, frame, makeEnvironment, ROOM_LIGHT } from "./lights.ts";
 import { cheapen, meshesOf } from "./materials.ts";
@@ -24,6 +24,8 @@ export interface StageOptions {
   readonly colors: AvatarColors;
   readonly tier: "full" | "low";
   readonly reducedMotion: boolean;
+  /** Whether the processor draws. */
+  readonly isSoftware: boolean;
   /** The animation to begin with. */
   readonly playing: string;
   /** Whether drawing is wanted now; `setActive` changes it. */
@@ -109,11 +111,13 @@ class LiveStage implements Stage {
   readonly #player: Player;
   readonly #life = new Life();
   readonly #watch: FrameWatch;
+  readonly #sharpness: Sharpness | null;
   readonly #seen: IntersectionObserver;
   readonly #sized: ResizeObserver;
   readonly #coarse: boolean;
   readonly #madeMs: number;
   #environment: ReturnType<typeof makeEnvironment> | null = null;
+  #ratio: number;
   #active: boolean;
   #onScreen = true;
   #ready = false;
@@ -138,7 +142,9 @@ class LiveStage implements Stage {
     this.canvas = options.container.ownerDocument.createElement("canvas");
     this.#renderer = new WebGLRenderer({ canvas: this.canvas, alpha: true, antialias: full, powerPreference: "low-power" });
     this.#renderer.toneMapping = full ? NeutralToneMapping : NoToneMapping;
-    this.#renderer.setPixelRatio(full ? Math.min(globalThis.devicePixelRatio, 2) : 1);
+    this.#ratio = firstRatio(this.tier, globalThis.devicePixelRatio, options.reducedMotion);
+    // Where the processor draws, every pixel is taken from the page.
+    this.#sharpness = full || options.isSoftware ? null : new Sharpness(this.#ratio);
     addLights(this.#scene, !full);
     this.#scene.add(body.root);
     this.#player = new Player(body.root, body.clips);
@@ -148,7 +154,8 @@ class LiveStage implements Stage {
       this.#onScreen = entries.at(-1)?.isIntersecting ?? true;
       this.#wake();
     });
-    this.#sized = new ResizeObserver(() => this.#resize());
+    this.#sized = new ResizeObserver(this.#resize);
+    globalThis.addEventListener("resize", this.#resize); // a zoom need not change the container's CSS pixels
     this.canvas.ownerDocument.addEventListener("visibilitychange", this.#wake);
   }
 
@@ -252,6 +259,7 @@ class LiveStage implements Stage {
     cancelAnimationFrame(this.#request);
     this.#seen.disconnect();
     this.#sized.disconnect();
+    globalThis.removeEventListener("resize", this.#resize);
     this.canvas.ownerDocument.removeEventListener("visibilitychange", this.#wake);
     this.canvas.removeEventListener("webglcontextlost", this.#onLost);
     this.#player.dispose();
@@ -292,6 +300,11 @@ class LiveStage implements Stage {
     this.#windowFrames += 1;
     if (this.#windowMs < WINDOW_MS) return;
     this.#tell(this.#watch.window(this.#windowFrames, this.#windowMs, cap));
+    const sharper = this.#sharpness?.window(this.#windowFrames, this.#windowMs, cap, globalThis.devicePixelRatio) ?? null;
+    if (sharper !== null) {
+      this.#ratio = sharper;
+      this.#resize();
+    }
     this.#windowMs = this.#windowFrames = 0;
   };
 
@@ -311,15 +324,17 @@ class LiveStage implements Stage {
     const { clientWidth, clientHeight } = this.#options.container;
     const width = Math.max(1, clientWidth);
     const height = Math.max(1, clientHeight);
+    // The ratio of the screen changes, too: with the zoom, or the window on another one.
+    this.#renderer.setPixelRatio(this.tier === "full" ? firstRatio("full", globalThis.devicePixelRatio, false) : this.#ratio);
     this.#renderer.setSize(width, height, false);
     frame(this.#camera, this.#body.view, width / height);
   }
 
-  #resize(): void {
+  readonly #resize = (): void => {
     if (!this.#ready || this.#gone || this.#options.container.clientWidth === 0) return;
     this.#size();
     this.#step(0);
-  }
+  };
 
   readonly #onLost = (event: Event): void => {
     event.preventDefault();
@@ -327,7 +342,11 @@ class LiveStage implements Stage {
     this.#gone = true;
     cancelAnimationFrame(this.#request);
     const back = new Promise<void>((resolve) => {
-      this.canvas.addEventListener("webglcontextrestored", () => resolve(), { once: true });
+      const restored = (): void => {
+        this.#renderer.getContext().getExtension("WEBGL_lose_context")?.loseContext(); // another canvas goes on; a browser has but a few contexts
+        resolve();
+      };
+      this.canvas.addEventListener("webglcontextrestored", restored, { once: true });
     });
     if (this.#ready) this.#options.onLost(back);
   };

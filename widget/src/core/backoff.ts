@@ -10,6 +10,11 @@ export function backoffMs(attempt: number, random: () => number): number {
   return Math.round(random() * Math.min(CAP_MS, FIRST_MS * 2 ** Math.min(attempt, 16)));
 }
 
+/** The same, and not before the `retryAfterS` that the server asked for. */
+export function pauseMs(attempt: number, random: () => number, retryAfterS: number): number {
+  return Math.max(Math.min(OBEY_AT_MOST_MS, retryAfterS * 1000), backoffMs(attempt, random));
+}
+
 /** `Retry-After` (seconds or a date) in milliseconds; 0 when absent or unreadable. */
 export function retryAfterMs(value: string | null, nowMs: number): number {
   if (!value) return 0;

@@ -2,7 +2,7 @@
 
 import type { Timers } from "./ports.ts";
 
-export class TooLate extends Error {}
+class TooLate extends Error {}
 
 /** `work`'s result, if it comes within `ms`. Raises TooLate otherwise; what comes later is dropped. */
 export function within<T>(timers: Timers, ms: number, work: Promise<T>): Promise<T> {

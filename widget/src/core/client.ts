@@ -8,7 +8,10 @@ import { browserPorts, type Ports } from "./ports.ts";
 import type { Chat, ChatEvent, ChatState, Rating, User } from "./types.ts";
 import { Visit } from "./visit.ts";
 
-export interface ChatOptions {
+/** The space of those whom the page vouches for without a name. */
+const VOUCHED = "vouched";
+
+interface ChatOptions {
   /** The server's address, e.g. "https://chat.example.com". */
   readonly base: string;
   readonly widgetId: string;
@@ -105,11 +108,26 @@ class Client implements Chat {
     return this.#visit.rate(key, rating, comment);
   }
 
+  get draft(): string {
+    return this.#visit.draft;
+  }
+
+  setDraft(text: string): void {
+    // Nobody's name is on it: before the server has said whose visit this is, it could be shown to somebody else.
+    if (space(this.#user) !== VOUCHED) this.#visit.draft = text;
+  }
+
   setUser(user: User | null): void {
     if (this.#isDisposed) return;
-    const isSame = space(user) === space(this.#user) && user?.token === this.#user?.token;
+    const before = this.#user;
+    const isNamedAlike = space(user) === space(before);
     this.#user = user;
-    if (isSame) return; // new traits only: they go with the next message
+    if (isNamedAlike && isVouchedAlike(user, before)) {
+      // New traits go with the next message, a new way to a token is asked next time; signed in again, they are let in.
+      if (this.#isStarted && this.state.connection === "refused") this.wake();
+      return;
+    }
+    if (before && !isNamedAlike) this.#visit.draft = "";
     this.#visit.dispose();
     this.#visit = this.#newVisit();
     this.#changed();
@@ -135,12 +153,13 @@ class Client implements Chat {
   }
 
   #newVisit(): Visit {
+    const user = this.#user;
     const visit: Visit = new Visit({
       ports: this.#ports,
       api: this.#api,
       widgetId: this.#widgetId,
-      prefix: `chatwright:${this.#widgetId}:${space(this.#user)}:`,
-      user: this.#user,
+      prefix: `chatwright:${this.#widgetId}:${space(user)}:`,
+      user: user?.token ? { ...user, token: async () => (await this.#user?.token?.()) ?? "" } : user,
       metadata: () => this.#about(),
       changed: () => this.#changed(),
       emit: (event) => {
@@ -186,5 +205,10 @@ class Client implements Chat {
 /** The part of the storage that is this user's: another person at the same browser must not see the first one's chat. */
 function space(user: User | null): string {
   if (user?.id) return `u-${encodeURIComponent(user.id)}`;
-  return user?.token ? "vouched" : "visitor";
+  return user?.token ? VOUCHED : "visitor";
+}
+
+/** Whether two users of one space are let in alike: of one name it does not matter which function brings the token. */
+function isVouchedAlike(one: User | null, other: User | null): boolean {
+  return one?.token === other?.token || Boolean(one?.id && one.token && other?.token);
 }

@@ -1,6 +1,6 @@
 /**
  * The turns of one conversation: frames, history and the visitor's own doings in, new turns and events out. Pure: no
- * network, no clock, no storage; `client.ts` calls it and keeps what it returns.
+ * network, no clock, no storage; `visit.ts` calls it and keeps what it returns.
  *
  * The server numbers its frames and `place.ts` lets each in once, so a frame here is news. A turn that the history told
  * of as finished is `settled`: pieces of its answer that are replayed after a reload change nothing and are no events.
@@ -17,6 +17,8 @@ export interface Kept extends Turn {
   readonly halted: boolean;
   /** Index of the next piece of the answer; -1: any. A later one means that pieces are lost: wait for the whole. */
   readonly nextIndex: number;
+  /** The animation told last: each piece names the one of its sentence, and it is a cue only once. */
+  readonly cue?: string | null | undefined;
   /** Place in the conversation, as the history counts; null until it told. */
   readonly ordinal: number | null;
   /** Number of the event by which it was accepted; null as long as unknown. Tells whose message was first. */
@@ -28,7 +30,7 @@ export interface Change {
   readonly events: readonly ChatEvent[];
 }
 
-export const TURNS_AT_MOST = 300;
+const TURNS_AT_MOST = 300;
 const NO_ANSWER: Answer = {
   id: null,
   text: "",
@@ -72,12 +74,13 @@ export function pending(
   const phase: Phase = failure ? "refused" : "sending";
   const known = turns.find((turn) => turn.clientId === clientId);
   if (!known) return changed([...turns, newTurn({ key: clientId, clientId, text, createdAt, phase, failure })]);
-  if (known.messageId !== null || (known.phase === phase && known.failure === failure)) return changed(turns);
+  // Read from storage again and again: the same refusal is one event.
+  if (known.messageId !== null || (known.phase === phase && known.failure?.code === failure?.code)) return changed(turns);
   const turn = { ...known, phase, failure };
   return changed(swap(turns, known, turn), phase === "refused" ? [{ type: "failed", turn }] : []);
 }
 
-export interface Acceptance {
+interface Acceptance {
   readonly clientId: string | null;
   readonly messageId: string;
   /** Of its event; null for a receipt. */
@@ -175,7 +178,10 @@ export function received(turns: readonly Kept[], frame: Frame): Change {
   if (!messageId) return changed(turns);
   const known = turns.find((turn) => turn.messageId === messageId);
   const before = known ?? newTurn({ key: messageId, messageId, phase: "waiting", createdAt: frame.ts ?? "" });
-  const { turn, events } = advance(before, frame, messageId);
+  const { animation } = frame;
+  const cues: ChatEvent[] = animation && animation !== before.cue ? [{ type: "cue", animation, messageId }] : [];
+  const { turn: next, events } = advance(before, frame, messageId, cues);
+  const turn = cues[0] && events[0] ? { ...next, cue: animation } : next;
   if (turn === before) return { turns, events };
   return changed(known ? swap(turns, known, turn) : [...turns, turn], events);
 }
@@ -185,8 +191,7 @@ interface Step {
   readonly events: readonly ChatEvent[];
 }
 
-function advance(turn: Kept, frame: Frame, messageId: string): Step {
-  const cues: ChatEvent[] = frame.animation ? [{ type: "cue", animation: frame.animation, messageId }] : [];
+function advance(turn: Kept, frame: Frame, messageId: string, cues: readonly ChatEvent[]): Step {
   const same: Step = { turn, events: [] };
   switch (frame.type) {
     case "animation":
@@ -268,14 +273,15 @@ function endEvents(before: Kept, turn: Kept, messageId: string, cues: readonly C
   return [...delta, ...cues, { type: "answered", turn }];
 }
 
-function failureOf(frame: Frame): Failure {
+/** Why a message (as a frame or an item of the history tells of its end) got no answer. */
+export function failureOf(frame: Frame): Failure {
   if (frame.type === "stream_error") return readFailure(frame);
   const code = frame.error_code ?? (frame.state === "refused" ? "content_blocked" : "provider_unavailable");
   return readFailure({ type: "error", code, ...(frame.error_message ? { message: frame.error_message } : {}) });
 }
 
 /** The answer with what a frame (or an item of the history) says of it. */
-function answerOf(answer: Answer, frame: Frame): Answer {
+export function answerOf(answer: Answer, frame: Frame): Answer {
   return {
     id: frame.answer_id ?? answer.id,
     text: frame.type === "stream_error" ? answer.text : (frame.text ?? answer.text),
@@ -293,8 +299,6 @@ export function phaseOf(item: Frame): Phase | null {
   if (item.state === "accepted") return null;
   return endState(item);
 }
-
-export { answerOf, failureOf };
 
 export function changed(turns: readonly Kept[], events: readonly ChatEvent[] = []): Change {
   if (turns.length <= TURNS_AT_MOST) return { turns, events };

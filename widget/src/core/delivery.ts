@@ -3,10 +3,10 @@
  * says that it has it; whatever happens before that, it is sent again under the same id, which the server knows again.
  */
 
-import { backoffMs } from "./backoff.ts";
+import { pauseMs } from "./backoff.ts";
 import { within } from "./bounded.ts";
 import { readFailure, type Frame } from "./frames.ts";
-import type { Entry, Outbox } from "./outbox.ts";
+import { UNAVAILABLE, type Entry, type Outbox } from "./outbox.ts";
 import type { Ports } from "./ports.ts";
 import type { Tabs } from "./tabs.ts";
 import type { Talk } from "./talk.ts";
@@ -21,6 +21,7 @@ const METADATA_BYTES_AT_MOST = 8 * 1024;
 const FAULTS_AT_MOST = 24;
 const AGAIN_MS = 1_000;
 const TOO_BIG = 1009;
+const TOO_LONG: Failure = { code: "payload_too_large", message: "", retriable: false, retryAfterS: 0 };
 /** The server could not, but may soon. */
 const PASSING = new Set(["unavailable", "internal_error", "request_timeout"]);
 
@@ -125,15 +126,14 @@ export class Delivery {
     const entry: Entry = { ...given, conversationId: pinned };
     const frame = this.#frame(entry);
     if (frame === null) {
-      this.#refuse(entry, { code: "payload_too_large", message: "", retriable: false, retryAfterS: 0 });
+      this.#refuse(entry, TOO_LONG);
       return;
     }
     outbox.put(entry);
     const outcome = await this.#exchange(entry, frame);
     if (outcome.kind === "accepted" || outbox.get(entry.clientId) === null) return; // or taken back meanwhile
     if (outcome.kind === "lost") {
-      const failure = { code: "payload_too_large", message: "", retriable: false, retryAfterS: 0 };
-      if (outcome.code === TOO_BIG) this.#refuse(entry, failure);
+      if (outcome.code === TOO_BIG) this.#refuse(entry, TOO_LONG);
       else this.#fault(entry, outcome.code === 0 ? 3 : 1, 0);
       return;
     }
@@ -142,8 +142,7 @@ export class Delivery {
       outbox.put({ ...entry, faults: entry.faults + 8 });
       this.#parts.forget();
     } else if (PASSING.has(failure.code)) {
-      const waitMs = Math.max(failure.retryAfterS * 1000, backoffMs(entry.faults, ports.random), AGAIN_MS / 4);
-      this.#fault(entry, 3, waitMs, failure);
+      this.#fault(entry, 3, Math.max(AGAIN_MS / 4, pauseMs(entry.faults, ports.random, failure.retryAfterS)), failure);
     } else {
       this.#refuse(entry, failure);
     }
@@ -169,7 +168,7 @@ export class Delivery {
     const { outbox, ports } = this.#parts;
     const faults = entry.faults + points;
     if (faults >= FAULTS_AT_MOST) {
-      this.#refuse(entry, failure ?? { code: "unavailable", message: "", retriable: true, retryAfterS: 0 });
+      this.#refuse(entry, failure ?? UNAVAILABLE);
       return;
     }
     outbox.put({ ...entry, faults });

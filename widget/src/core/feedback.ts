@@ -2,6 +2,7 @@
 
 import type { Api } from "./api.ts";
 import type { Rating } from "./types.ts";
+import type { RatingRequest } from "./wire.gen.ts";
 
 /** Rate the answer to a message; null takes the word back. Raises Fault, within 15 s at the latest. */
 export async function sendFeedback(
@@ -11,7 +12,7 @@ export async function sendFeedback(
   rating: Rating | null,
   comment: string | undefined,
 ): Promise<void> {
-  const body = { rating, ...(comment ? { comment } : {}) };
+  const body: RatingRequest = { rating, ...(comment ? { comment } : {}) };
   const conversation = encodeURIComponent(answer.conversationId);
   const message = encodeURIComponent(answer.messageId);
   await api.request(`/api/v1/conversations/${conversation}/messages/${message}/feedback`, { token, body });

@@ -1,6 +1,6 @@
 /** Following a conversation's events over one line after the other: nothing twice, nothing left out. */
 
-import { backoffMs } from "./backoff.ts";
+import { pauseMs } from "./backoff.ts";
 import { readFailure, type Frame } from "./frames.ts";
 import type { Patience } from "./patience.ts";
 import type { Ports } from "./ports.ts";
@@ -51,9 +51,8 @@ export class Following {
       return;
     }
     this.#tries += 1;
-    const waitMs = Math.max(readFailure(frame).retryAfterS * 1000, backoffMs(this.#tries, random));
     timers.clear(this.#timer);
-    this.#timer = timers.set(() => this.resume(), waitMs);
+    this.#timer = timers.set(() => this.resume(), pauseMs(this.#tries, random, readFailure(frame).retryAfterS));
   }
 
   /** The line ended; the next one begins with `resume`. */

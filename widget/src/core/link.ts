@@ -21,7 +21,10 @@ const BUSY_MS = 1_000;
 export interface LinkEvents {
   /** Raises Refused, Fault. */
   token(): Promise<string>;
+  /** Ask for another next time. */
   dropToken(): void;
+  /** The server did not take it. */
+  tokenRefused(): void;
   /** Before each connection; raises Fault. */
   prepare(token: string): Promise<void>;
   ready(visitorId: string | null): void;
@@ -32,7 +35,6 @@ export interface LinkEvents {
 
 interface Run {
   isOver: boolean;
-  readonly begunAt: number;
 }
 
 export class Link {
@@ -62,7 +64,7 @@ export class Link {
 
   start(): void {
     if (this.#run) return;
-    this.#run = { isOver: false, begunAt: this.#ports.timers.now() };
+    this.#run = { isOver: false };
     void this.#keepUp(this.#run);
   }
 
@@ -133,7 +135,9 @@ export class Link {
         }
         if (error instanceof Fault) {
           floorMs = error.retryAfterMs;
-          if (error.status === 401) this.#events.dropToken();
+          if (error.status === 401) this.#events.tokenRefused();
+        } else {
+          console.error(error); // a fault of ours, or of the page's policy: somebody should hear of it
         }
       }
       if (run.isOver) return;
@@ -177,7 +181,7 @@ export class Link {
       case 4403:
         throw new Refused("forbidden", "this page may not use the chatbot");
       case 4401:
-        this.#events.dropToken();
+        this.#events.tokenRefused();
         return 0;
       case 1008:
         this.#events.dropToken();

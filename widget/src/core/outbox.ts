@@ -11,6 +11,8 @@ const ENTRIES_AT_MOST = 50;
 /** The server knows an id again for at least 24 h; after that the same id would be a second message. */
 const RESEND_WITHIN_MS = 23 * 3_600_000;
 
+/** No word of the server, however often it was tried. */
+export const UNAVAILABLE: Failure = { code: "unavailable", message: "", retriable: true, retryAfterS: 0 };
 const FULL: Failure = { code: "rate_limit_exceeded", message: "too many unsent messages", retriable: true, retryAfterS: 0 };
 
 export interface Entry {
@@ -86,9 +88,8 @@ export class Outbox {
 
   /** Texts that were tried so long ago that the server may not know them again: they are not sent by themselves. */
   giveUpOld(nowMs: number): void {
-    const failure = { code: "unavailable", message: "", retriable: true, retryAfterS: 0 };
     for (const entry of this.list()) {
-      if (entry.failure === null && isTooOld(entry, nowMs)) this.put({ ...entry, failure });
+      if (entry.failure === null && isTooOld(entry, nowMs)) this.put({ ...entry, failure: UNAVAILABLE });
     }
   }
 
@@ -111,8 +112,9 @@ export function isTooOld(entry: Entry, nowMs: number): boolean {
 /** What storage holds under our version is ours; it is looked at as far as a mistake would harm. */
 function readEntry(value: unknown): Entry | null {
   if (!isRecord(value)) return null;
-  const { clientId, text, createdAt, epoch, order, failure } = value;
+  const { clientId, text, createdAt, epoch, order, faults, failure } = value;
   if ([clientId, text, createdAt, epoch].some((field) => typeof field !== "string" || !field)) return null;
-  if (typeof order !== "number" || (failure !== null && !isRecord(failure))) return null;
+  // Without a count of its faults it would be tried for ever.
+  if (typeof order !== "number" || typeof faults !== "number" || (failure !== null && !isRecord(failure))) return null;
   return value as unknown as Entry;
 }

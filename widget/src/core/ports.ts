@@ -3,6 +3,9 @@
  * `browserPorts()` takes everything from the globals; a part that is missing there is null and done without.
  */
 
+/** A timer that is set to more runs at once, in every browser. */
+const LONGEST_MS = 2 ** 31 - 1;
+
 export interface Timers {
   /** Unix ms. */
   now(): number;
@@ -45,7 +48,10 @@ export interface Locks {
 export interface Ports {
   fetch(address: string, options: RequestInit): Promise<Response>;
   socket(address: string): SocketLike;
+  /** Of all tabs of this browser. */
   readonly storage: KeyStore | null;
+  /** Of this tab, over its reloads. */
+  readonly tabStorage: KeyStore | null;
   readonly timers: Timers;
   channel(name: string): Channel | null;
   readonly locks: Locks | null;
@@ -60,6 +66,7 @@ export interface Ports {
 
 interface Globals {
   readonly localStorage?: KeyStore;
+  readonly sessionStorage?: KeyStore;
   readonly navigator?: { readonly onLine?: boolean; readonly locks?: Locks };
   readonly BroadcastChannel?: new (name: string) => Channel;
   addEventListener?(type: string, work: (event: never) => void): void;
@@ -72,10 +79,11 @@ export function browserPorts(): Ports {
   return {
     fetch: (address, options) => fetch(address, options),
     socket: (address) => new WebSocket(address) as unknown as SocketLike,
-    storage: openStorage(globals),
+    storage: openStorage(globals, "localStorage"),
+    tabStorage: openStorage(globals, "sessionStorage"),
     timers: {
       now: () => Date.now(),
-      set: (work, ms) => setTimeout(work, ms),
+      set: (work, ms) => setTimeout(work, Math.min(ms, LONGEST_MS)),
       clear: (handle) => clearTimeout(handle as ReturnType<typeof setTimeout>),
     },
     channel: (name) => {
@@ -96,9 +104,9 @@ export function browserPorts(): Ports {
   };
 }
 
-function openStorage(globals: Globals): KeyStore | null {
+function openStorage(globals: Globals, name: "localStorage" | "sessionStorage"): KeyStore | null {
   try {
-    return globals.localStorage ?? null; // the getter throws where site data are blocked
+    return globals[name] ?? null; // the getter throws where site data are blocked
   } catch {
     return null;
   }

@@ -14,9 +14,9 @@ const PONG_WITHIN_MS = 10_000;
 const FRESH_MS = 5_000;
 const OPEN = 1;
 
-/** Close codes of our own, besides the server's. */
-export const NOT_READY = 4900;
-export const NO_PONG = 4901;
+/** Close codes of our own, besides the server's: no `ready` in time, no `pong`, ended by this page. */
+const NOT_READY = 4900;
+const NO_PONG = 4901;
 export const ABANDONED = 4902;
 
 export interface SocketEvents {

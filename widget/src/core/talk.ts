@@ -39,9 +39,13 @@ export class SharedTalk {
   /** Take over what storage says, if another tab changed it. Returns the talk as it is now. */
   sync(): Talk {
     const stored = this.#read();
-    if (stored.epoch !== this.now.epoch) this.#switch(stored);
-    else if (stored.conversationId === null && this.now.conversationId !== null) this.#memory.put(KEY, this.now);
-    else if (stored.conversationId !== this.now.conversationId) this.#switch({ ...stored, seq: 0 });
+    const { now } = this;
+    const isSameEpoch = stored.epoch === now.epoch;
+    // Storage that lost the talk, or has not heard of its conversation yet, is told again.
+    const isBehind = isSameEpoch ? stored.conversationId === null && now.conversationId !== null : stored === FIRST;
+    if (isBehind) this.#memory.put(KEY, now);
+    else if (!isSameEpoch) this.#switch(stored);
+    else if (stored.conversationId !== now.conversationId) this.#switch({ ...stored, seq: 0 });
     return this.now;
   }
 

@@ -11,15 +11,18 @@ import type { User } from "./types.ts";
 
 const VISITOR = "visitor";
 const PAGE_WITHIN_MS = 15_000;
-/** Tokens last 15 minutes; one that the page made does not say when it began. */
+const SERVER_TOKEN_MS = 15 * 60_000;
+/** One that the page brings does not say when it began. */
 const PAGE_TOKEN_MS = 10 * 60_000;
 const RENEW_BEFORE_MS = 60_000;
 const RENEW_AT_LEAST_MS = 5_000;
 const USELESS_BEFORE_MS = 5_000;
+/** So many times in a row the page's server may fail to vouch for the visitor; then they are taken for signed out. */
+const REFUSALS_AT_MOST = 3;
 /** Trying again does not mend these. */
 const FATAL = new Set([400, 403, 404, 405, 410, 422]);
 
-/** The server does not speak to this page: wrong origin, unknown chatbot. */
+/** The server does not speak to this page: wrong origin, unknown chatbot; or the page's own does not vouch for its visitor any more. */
 export class Refused extends Error {
   readonly code: string;
 
@@ -40,6 +43,7 @@ export class Tokens {
   #endsAt = 0;
   #visitorId: string | null = null;
   #renewal: unknown = null;
+  #refusals = 0;
   #isOver = false;
 
   /** `onRenewed` gets the token that takes the place of a living one. */
@@ -62,6 +66,7 @@ export class Tokens {
 
   /** A token that is good for some seconds at least. Raises Refused, Fault. */
   async get(): Promise<string> {
+    if (this.#isOver) throw new Fault("unavailable", "over"); // it waited for its turn until after the end
     if (this.#token !== null && this.#ports.timers.now() < this.#endsAt - USELESS_BEFORE_MS) return this.#token;
     const token = this.#user?.token ? await this.#fromPage(this.#user.token) : await this.#fromServer();
     this.#token = token;
@@ -69,14 +74,21 @@ export class Tokens {
     return token;
   }
 
-  /** The server did not take it: the next `get` asks for another. */
+  /** The next `get` asks for another. */
   drop(): void {
     this.#token = null;
     this.#ports.timers.clear(this.#renewal);
   }
 
+  /** The server did not take it. */
+  refused(): void {
+    this.#refusals += 1;
+    this.drop();
+  }
+
   /** Who the server says this is. True when it is another visitor than the last time. */
   meet(visitorId: string | null): boolean {
+    this.#refusals = 0;
     if (visitorId === null) return false;
     this.#visitorId = visitorId;
     const before = this.#memory.get(VISITOR);
@@ -96,9 +108,20 @@ export class Tokens {
   }
 
   async #fromPage(ask: () => Promise<string>): Promise<string> {
-    const asked = within(this.#ports.timers, PAGE_WITHIN_MS, Promise.resolve().then(ask));
-    const token: unknown = await asked.catch(() => null);
-    if (typeof token !== "string" || !token) throw new Fault("unauthenticated", "the page gave no token");
+    if (this.#refusals >= REFUSALS_AT_MOST) {
+      this.#refusals = 0; // whoever tries again then asks the page again
+      throw new Refused("unauthenticated", "nobody is signed in");
+    }
+    let token: unknown;
+    try {
+      token = await within(this.#ports.timers, PAGE_WITHIN_MS, Promise.resolve().then(ask));
+    } catch (error) {
+      throw new Fault("unavailable", String(error)); // the page's server is away, and may come back
+    }
+    if (typeof token !== "string" || !token) {
+      this.#refusals += 1;
+      throw new Fault("unauthenticated", "the page gave no token");
+    }
     this.#endsAt = this.#ports.timers.now() + PAGE_TOKEN_MS;
     return token;
   }
@@ -116,8 +139,8 @@ export class Tokens {
     if (!isRecord(reply) || typeof reply["token"] !== "string") throw new Fault("unavailable", "the reply has no token");
     const now = this.#ports.timers.now();
     const endsAt = Date.parse(String(reply["expires_at"]));
-    // A clock that is wrong must not make every token look ended.
-    this.#endsAt = endsAt > now + RENEW_BEFORE_MS ? endsAt : now + PAGE_TOKEN_MS;
+    // A clock that is wrong must make no token look ended, and none look good for years.
+    this.#endsAt = endsAt > now + RENEW_BEFORE_MS ? Math.min(endsAt, now + SERVER_TOKEN_MS) : now + PAGE_TOKEN_MS;
     if (typeof reply["visitor_id"] === "string") this.meet(reply["visitor_id"]);
     return reply["token"];
   }
@@ -125,7 +148,8 @@ export class Tokens {
   #asked(): string | null {
     if (this.#user?.id) return this.#user.id;
     const stored = this.#memory.get(VISITOR);
-    return typeof stored === "string" && stored && stored.length <= 200 ? stored : null;
+    // Storage that was cleared in the middle of a visit does not make another visitor of this one.
+    return typeof stored === "string" && stored && stored.length <= 200 ? stored : this.#visitorId;
   }
 
   #plan(): void {

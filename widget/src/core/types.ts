@@ -1,5 +1,7 @@
 /** The chat as values: what `core/` keeps and everybody else reads. No DOM here. */
 
+import type { RatingRequest, SourceView, SuggestedActionView } from "./wire.gen.ts";
+
 /** How the connection stands. "refused": trying again does not mend it (wrong origin, unknown chatbot). */
 export type Connection = "idle" | "connecting" | "online" | "reconnecting" | "offline" | "refused";
 
@@ -9,7 +11,7 @@ export type Connection = "idle" | "connecting" | "online" | "reconnecting" | "of
  */
 export type Phase = "sending" | "waiting" | "streaming" | "done" | "stopped" | "failed" | "refused" | "handed_off" | "merged";
 
-export type Rating = "up" | "down";
+export type Rating = NonNullable<RatingRequest["rating"]>;
 
 export interface Failure {
   /** An error code of the contract: rate_limit_exceeded, budget_exceeded, content_blocked, provider_unavailable … */
@@ -20,20 +22,11 @@ export interface Failure {
   readonly retryAfterS: number;
 }
 
-export interface Source {
-  readonly n: number;
-  readonly document_id: string;
-  readonly title: string;
-  readonly url: string | null;
-  readonly score: number;
-  readonly quote: string;
-}
+export type Source = SourceView;
 
-export interface SuggestedAction {
-  readonly label: string;
+export interface SuggestedAction extends Omit<SuggestedActionView, "kind"> {
   /** "reply": ask `value` · "link", "form": open `value` · "handoff": `value` says how to reach a person, or is the bare word */
-  readonly kind: string;
-  readonly value: string;
+  readonly kind: string; // a newer server may know others
 }
 
 export interface Answer {
@@ -115,6 +108,10 @@ export interface Chat {
   drop(key: string): void;
   /** Rate an answer; null takes the rating back. Rejects when the server does not take it. */
   rate(key: string, rating: Rating | null, comment?: string): Promise<void>;
+  /** What was written here in this conversation and is not sent: it survives a reload of the tab. "": nothing. */
+  readonly draft: string;
+  /** Keep it (its first 32,000 characters); "" forgets it. A reset and another user forget it, too. */
+  setDraft(text: string): void;
   setUser(user: User | null): void;
   /** Data of the page that goes with each message (untrusted there): current_page, … */
   setMetadata(metadata: Readonly<Record<string, unknown>>): void;

@@ -5,14 +5,16 @@
 
 import { Fault, type Api } from "./api.ts";
 import * as talking from "./conversation.ts";
-import type { Change, Kept } from "./conversation.ts";
+import type { Kept } from "./conversation.ts";
 import { Delivery } from "./delivery.ts";
+import { Draft } from "./draft.ts";
 import { sendFeedback } from "./feedback.ts";
 import { Following } from "./following.ts";
 import type { Frame } from "./frames.ts";
 import { Link } from "./link.ts";
 import { Memory } from "./memory.ts";
 import { isTooOld, Outbox } from "./outbox.ts";
+import { Past } from "./past.ts";
 import { Patience } from "./patience.ts";
 import { isEnd } from "./place.ts";
 import type { Ports } from "./ports.ts";
@@ -20,6 +22,7 @@ import { Stops } from "./stops.ts";
 import { Tabs, type News } from "./tabs.ts";
 import { SharedTalk, type Talk } from "./talk.ts";
 import { Tokens } from "./token.ts";
+import { Turns } from "./turns.ts";
 import type { ChatEvent, ChatState, Failure, Rating, User } from "./types.ts";
 
 export interface VisitParts {
@@ -47,24 +50,26 @@ export class Visit {
   readonly #following: Following;
   readonly #stops = new Stops();
   readonly #talk: SharedTalk;
-  #turns: readonly Kept[] = [];
-  #isLoaded: boolean;
-  #isHistoryRead = false;
+  readonly #past: Past;
+  readonly #draft: Draft;
+  readonly #turns: Turns;
   #isDisposed = false;
 
   constructor(parts: VisitParts) {
     const { ports, api, widgetId, user } = parts;
     this.#parts = parts;
     this.#memory = new Memory(parts.prefix, ports.storage);
+    this.#turns = new Turns({ awaited: () => this.#patience.watch(), changed: () => parts.changed(), emit: (event) => parts.emit(event) });
     this.#outbox = new Outbox(this.#memory, ports.timers.now());
     this.#talk = new SharedTalk(this.#memory, (before) => this.#switched(before));
-    this.#isLoaded = this.#talk.now.conversationId === null;
+    this.#draft = new Draft(new Memory(parts.prefix, ports.tabStorage));
     this.#tabs = new Tabs(ports, this.#memory, (news) => this.#hear(news));
     this.#tokens = new Tokens({ ports, api, widgetId, user, memory: this.#memory }, (token) => this.link.send({ type: "auth", token }));
     this.link = new Link(ports, api.socketAddress, {
       token: () => this.#token(),
       dropToken: () => this.#tokens.drop(),
-      prepare: async () => (this.#isHistoryRead ? undefined : this.#readHistory()),
+      tokenRefused: () => this.#tokens.refused(),
+      prepare: () => this.#past.recall(),
       ready: (visitorId) => this.#ready(visitorId),
       frame: (frame) => this.#frame(frame),
       lost: (code) => {
@@ -86,16 +91,25 @@ export class Visit {
       renewLine: () => this.link.renew(),
     });
     this.#patience = new Patience(ports.timers, {
-      open: () => (this.link.isReady ? this.#turns.filter(talking.isOpen) : []),
+      open: () => (this.link.isReady ? this.#turns.open : []),
       isUnderWay: (clientId) => this.#delivery.current?.clientId === clientId || this.#outbox.get(clientId) !== null,
       lookUp: () => this.#lookUp(),
-      giveUp: (turn, failure) => this.#apply(talking.givenUp(this.#turns, turn.key, failure)),
+      giveUp: (turn, failure) => this.#turns.apply(talking.givenUp, turn.key, failure),
     });
     this.#following = new Following({
       ports,
       talk: this.#talk,
       patience: this.#patience,
       send: (frame) => this.link.send(frame),
+      gone: () => this.#forget(),
+    });
+    this.#past = new Past({
+      api,
+      talk: this.#talk,
+      outbox: this.#outbox,
+      token: () => this.#token(),
+      turns: this.#turns,
+      changed: () => parts.changed(),
       gone: () => this.#forget(),
     });
     this.#outbox.giveUpOld(this.#now());
@@ -105,11 +119,20 @@ export class Visit {
   get state(): ChatState {
     const { connection, retryAt, failure } = this.link;
     const { conversationId } = this.#talk.now;
-    return { connection, retryAt, failure, conversationId, turns: this.#turns, loaded: this.#isLoaded };
+    return { connection, retryAt, failure, conversationId, turns: this.#turns.all, loaded: this.#past.isLoaded };
+  }
+
+  get draft(): string {
+    return this.#draft.read(this.#talk.now.epoch);
+  }
+
+  set draft(text: string) {
+    this.#draft.keep(this.#talk.now.epoch, text);
   }
 
   dispose(): void {
     this.#isDisposed = true;
+    this.#past.dispose();
     this.link.stop();
     this.#delivery.dispose();
     this.#tokens.dispose();
@@ -127,13 +150,13 @@ export class Visit {
   }
 
   cancel(key: string): void {
-    const turn = this.#find(key);
+    const turn = this.#turns.byKey(key);
     if (!turn || !talking.isOpen(turn)) return;
     if (turn.messageId !== null) {
       const { messageId } = turn;
       this.#stops.stop(messageId);
       this.link.send({ type: "cancel", message_id: messageId });
-      this.#apply(talking.halted(this.#turns, key));
+      this.#turns.apply(talking.halted, key);
       this.#tabs.tell({ type: "halted", messageId });
       return;
     }
@@ -141,26 +164,26 @@ export class Visit {
     const wasTried = this.#outbox.get(clientId)?.conversationId !== undefined || this.#delivery.current?.clientId === clientId;
     this.#outbox.remove(clientId);
     if (wasTried) this.#stops.takeBack(clientId, this.#talk.now.epoch);
-    this.#apply(wasTried ? talking.halted(this.#turns, key) : talking.removed(this.#turns, key));
+    this.#turns.apply(wasTried ? talking.halted : talking.removed, key);
     this.#tabs.tell({ type: "dropped", clientId });
   }
 
   retry(key: string): void {
-    const turn = this.#find(key);
+    const turn = this.#turns.byKey(key);
     if (!turn || (turn.phase !== "failed" && turn.phase !== "refused")) return;
     const isNew = turn.messageId !== null || turn.failure?.code === "conflict";
-    this.#apply(talking.askedAnew(this.#turns, turn, isNew));
+    this.#turns.apply(talking.askedAnew, turn, isNew);
     const clientId = turn.clientId;
     const entry = clientId === null ? null : this.#outbox.get(clientId);
     const isOld = entry !== null && isTooOld(entry, this.#now());
     if (clientId !== null) this.#outbox.remove(clientId);
+    if (clientId !== null) this.#tabs.tell({ type: "dropped", clientId }); // and is seen again at its new place
     if (isNew || isOld || clientId === null) this.send(turn.text);
     else this.#queue(clientId, turn.text);
-    if (clientId !== null && isNew) this.#tabs.tell({ type: "dropped", clientId });
   }
 
   drop(key: string): void {
-    const turn = this.#find(key);
+    const turn = this.#turns.byKey(key);
     if (!turn || (turn.messageId !== null && turn.phase !== "refused" && turn.phase !== "failed")) return;
     if (turn.phase === "sending") {
       this.cancel(key);
@@ -168,30 +191,31 @@ export class Visit {
     }
     const clientId = turn.clientId ?? "";
     this.#outbox.remove(clientId);
-    this.#apply(talking.removed(this.#turns, key));
+    this.#turns.apply(talking.removed, key);
     this.#tabs.tell({ type: "dropped", clientId });
   }
 
   async rate(key: string, rating: Rating | null, comment?: string): Promise<void> {
-    const turn = this.#find(key);
+    const turn = this.#turns.byKey(key);
     const { conversationId } = this.#talk.now;
     if (!turn?.messageId || conversationId === null) throw new Fault("not_found", "there is no answer to rate");
     const { messageId, rating: before } = turn;
-    this.#apply(talking.rated(this.#turns, messageId, rating));
+    this.#turns.apply(talking.rated, messageId, rating);
     try {
       await sendFeedback(this.#parts.api, await this.#token(), { conversationId, messageId }, rating, comment);
       this.#tabs.tell({ type: "rated", messageId, rating });
     } catch (error) {
-      if (this.#find(key)?.rating === rating) this.#apply(talking.rated(this.#turns, messageId, before));
+      if (this.#turns.byKey(key)?.rating === rating) this.#turns.apply(talking.rated, messageId, before);
       throw error;
     }
   }
 
   reset(): void {
-    for (const turn of this.#turns) {
-      if (turn.messageId !== null && talking.isOpen(turn)) this.link.send({ type: "cancel", message_id: turn.messageId });
+    for (const turn of this.#turns.open) {
+      if (turn.messageId !== null) this.link.send({ type: "cancel", message_id: turn.messageId });
     }
     const epoch = this.#parts.ports.newId();
+    this.draft = "";
     this.#outbox.keepOnly(epoch);
     this.#talk.renew(epoch);
     this.#tabs.tell({ type: "talk" });
@@ -199,7 +223,7 @@ export class Visit {
 
   #queue(clientId: string, text: string): void {
     const entry = this.#outbox.add({ clientId, text: text.replaceAll("\0", ""), epoch: this.#talk.sync().epoch }, this.#now());
-    this.#apply(talking.pending(this.#turns, entry));
+    this.#turns.apply(talking.pending, entry);
     this.#tabs.tell({ type: "outbox" });
     this.#delivery.kick();
   }
@@ -212,34 +236,10 @@ export class Visit {
     return this.#tabs.alone("visitor", () => this.#tokens.get());
   }
 
-  /** Raises Fault. */
-  async #readHistory(): Promise<void> {
-    const { epoch, conversationId, ordinal } = this.#talk.sync();
-    // Only who has been here before needs it. Should it not load, the events alone must do, until the next connection.
-    const history = conversationId === null ? null : await import("./history.ts").catch(() => null);
-    if (conversationId !== null && history) {
-      try {
-        const items = await history.fetchHistory(this.#parts.api, await this.#token(), conversationId, ordinal);
-        if (this.#isDisposed || this.#talk.now.epoch !== epoch || this.#talk.now.conversationId !== conversationId) return;
-        for (const item of items) if (item.clientId) this.#outbox.remove(item.clientId);
-        this.#apply(history.merged(this.#turns, items));
-        for (const turn of this.#turns) if (turn.messageId && !talking.isOpen(turn)) this.#talk.place.ended(turn.messageId);
-        this.#talk.save(Math.max(0, ...items.map((item) => item.ordinal)));
-      } catch (error) {
-        if (!(error instanceof Fault) || (error.status !== 403 && error.status !== 404)) throw error;
-        // Another server, a wiped data folder or another visitor's conversation: begin a new one.
-        if (this.#talk.now.conversationId === conversationId) this.#forget();
-      }
-    }
-    this.#isHistoryRead = conversationId === null || history !== null;
-    this.#isLoaded = true;
-    this.#parts.changed();
-  }
-
   #lookUp(): void {
     this.#following.resume();
-    this.#readHistory().catch(() => {
-      if (!this.#isLoaded) this.#patience.wantTexts(); // an answer that stays away is asked for again, too
+    this.#past.read().catch(() => {
+      if (!this.#past.isLoaded) this.#patience.wantTexts(); // an answer that stays away is asked for again, too
     });
   }
 
@@ -255,8 +255,8 @@ export class Visit {
     if (frame.type === "message_accepted") return this.#accepted(frame);
     if (frame.type === "error") return this.#error(frame);
     if (frame.conversation_id !== this.#talk.now.conversationId || !this.#following.isNews(frame)) return;
-    this.#apply(talking.received(this.#turns, frame));
-    const turn = this.#turns.find((one) => one.messageId === frame.message_id);
+    this.#turns.apply(talking.received, frame);
+    const turn = this.#turns.byMessage(frame.message_id);
     if (turn?.messageId && isEnd(frame)) this.#stops.ended(turn.messageId);
     if (turn) this.#wantText(turn);
     this.#talk.save();
@@ -273,7 +273,7 @@ export class Visit {
     // Storage first, then the receipt: whoever sends next must find the conversation there.
     if (epoch !== undefined && epoch === this.#talk.sync().epoch && this.#talk.now.conversationId === null) {
       this.#talk.found(conversationId);
-      this.#isHistoryRead = true;
+      this.#past.begun();
       this.#parts.emit({ type: "conversation", conversationId });
       this.#tabs.tell({ type: "talk" });
     }
@@ -282,13 +282,13 @@ export class Visit {
       if (frame.seq !== undefined) this.#following.isNews(frame);
       const text = entry?.text ?? "";
       const seq = frame.seq ?? null;
-      this.#apply(talking.accepted(this.#turns, { clientId, messageId, seq, text, createdAt: frame.ts ?? "" }));
+      this.#turns.apply(talking.accepted, { clientId, messageId, seq, text, createdAt: frame.ts ?? "" });
       if (clientId !== null && entry) {
         this.#outbox.remove(clientId);
         this.#tabs.tell({ type: "accepted", clientId, messageId, conversationId, text, seq });
         if (isMine) this.#parts.emit({ type: "sent", text, clientId });
       }
-      const turn = this.#turns.find((one) => one.messageId === messageId);
+      const turn = this.#turns.byMessage(messageId);
       if (turn) this.#wantText(turn);
       this.#patience.heard();
       this.#talk.save();
@@ -305,7 +305,7 @@ export class Visit {
   }
 
   #refused(clientId: string, failure: Failure): void {
-    this.#apply(talking.refused(this.#turns, clientId, failure));
+    this.#turns.apply(talking.refused, clientId, failure);
     this.#tabs.tell({ type: "outbox" });
   }
 
@@ -327,17 +327,17 @@ export class Visit {
         break;
       case "accepted":
         if (this.#talk.sync().conversationId !== news.conversationId) break;
-        this.#apply(talking.accepted(this.#turns, { ...news, createdAt: new Date(this.#now()).toISOString() }));
+        this.#turns.apply(talking.accepted, { ...news, createdAt: new Date(this.#now()).toISOString() });
         this.#patience.heard();
         break;
       case "dropped":
-        this.#apply(talking.droppedElsewhere(this.#turns, news.clientId));
+        this.#turns.apply(talking.droppedElsewhere, news.clientId);
         break;
       case "halted":
-        this.#apply(talking.halted(this.#turns, this.#turns.find((one) => one.messageId === news.messageId)?.key ?? ""));
+        this.#turns.apply(talking.halted, this.#turns.byMessage(news.messageId)?.key ?? "");
         break;
       case "rated":
-        this.#apply(talking.rated(this.#turns, news.messageId, news.rating));
+        this.#turns.apply(talking.rated, news.messageId, news.rating);
     }
   }
 
@@ -348,11 +348,10 @@ export class Visit {
     const { current } = this.#delivery;
     if (current && this.#outbox.get(current.clientId)?.epoch !== epoch) this.#stops.takeBack(current.clientId, current.epoch);
     if (isAnother) {
-      this.#turns = [];
+      this.#turns.clear();
       this.#stops.clear();
     }
-    this.#isHistoryRead = conversationId === null;
-    this.#isLoaded = conversationId === null || !isAnother;
+    this.#past.switched(isAnother);
     this.#readOutbox();
     this.#parts.emit({ type: "conversation", conversationId });
     this.#parts.changed();
@@ -370,26 +369,13 @@ export class Visit {
 
   #readOutbox(): void {
     for (const entry of this.#outbox.list()) {
-      if (entry.epoch === this.#talk.now.epoch) this.#apply(talking.pending(this.#turns, entry));
+      if (entry.epoch === this.#talk.now.epoch) this.#turns.apply(talking.pending, entry);
     }
-  }
-
-  #apply(change: Change): void {
-    const before = this.#turns;
-    if (change.turns === before && change.events.length === 0) return;
-    this.#turns = change.turns;
-    if (change.turns.some(talking.isOpen)) this.#patience.watch();
-    this.#parts.changed();
-    for (const event of change.events) this.#parts.emit(event);
   }
 
   /** A message that another page sent comes without its text, one by a receipt without its place: the history has both. */
   #wantText(turn: Kept): void {
     if (turn.ordinal === null && (turn.text === "" || turn.acceptedSeq === null)) this.#patience.wantTexts();
-  }
-
-  #find(key: string): Kept | undefined {
-    return this.#turns.find((turn) => turn.key === key);
   }
 
   #now(): number {

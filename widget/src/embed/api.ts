@@ -6,7 +6,7 @@ import type { WidgetApi } from "./types.ts";
 /** One call put aside: the method's name and its arguments. */
 export type Call = readonly [name: string, ...args: unknown[]];
 
-export interface PageApi extends WidgetApi {
+interface PageApi extends WidgetApi {
   push(...calls: Call[]): void;
 }
 
@@ -14,11 +14,18 @@ const METHODS = ["open", "close", "toggle", "send", "setUser", "setLocale", "set
 type Method = (typeof METHODS)[number];
 const QUEUE_AT_MOST = 100;
 
+/** Call `listener` with what each `chatwright:<name>` on `target` (or below it) brings. Returns the way to stop it. */
+export function hear(target: EventTarget, name: string, listener: (detail: unknown) => void): () => void {
+  const tell = (event: Event): void => listener((event as CustomEvent<unknown>).detail);
+  target.addEventListener(`chatwright:${name}`, tell);
+  return () => target.removeEventListener(`chatwright:${name}`, tell);
+}
+
 /**
  * The API over whatever element the page has: the first one. Calls before there is one wait for it (`flush`); listeners of
  * `on` hear all elements, also those that come later.
  */
-export function createApi(): PageApi & { flush(): void } {
+function createApi(): PageApi & { flush(): void } {
   const waiting: Call[] = [];
 
   const element = (): ChatwrightChat | null => {
@@ -35,11 +42,7 @@ export function createApi(): PageApi & { flush(): void } {
   };
 
   const api = {
-    on(name: string, listener: (detail: unknown) => void): () => void {
-      const hear = (event: Event): void => listener((event as CustomEvent<unknown>).detail);
-      document.addEventListener(`chatwright:${name}`, hear);
-      return () => document.removeEventListener(`chatwright:${name}`, hear);
-    },
+    on: (name: string, listener: (detail: unknown) => void) => hear(document, name, listener),
     push: (...calls: Call[]): void => calls.forEach(run),
     flush: (): void => waiting.splice(0).forEach(run),
   } as PageApi & { flush(): void };

@@ -7,6 +7,8 @@
 
 import type { WidgetConfig } from "../config.ts";
 import type { User } from "../core/types.ts";
+import { hear } from "./api.ts";
+import type * as Extras from "./extras.ts";
 import type { FrameLink } from "./frame.ts";
 import { pickLanguage } from "./labels.ts";
 import css from "./launcher.css?inline";
@@ -16,7 +18,7 @@ import { fetchConfig, storedConfig, type Unavailable, warn } from "./settings.ts
 import { createStore, type Store } from "./store.ts";
 import type { Mode, MountPanel, Panel, PanelHost, WidgetApi } from "./types.ts";
 import { View } from "./view.ts";
-import { idle, mayReopen } from "./visit.ts";
+import { idle, mayReopen, near } from "./visit.ts";
 
 const SHOW_AFTER_MS = 2_500;
 const TEASE_AFTER_MS = 3_000;
@@ -49,7 +51,7 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
   #end: FrameLink | null = null;
   #framed = false;
   #hush: (() => void) | null = null;
-  #near: IntersectionObserver | null = null;
+  #leaveNear: (() => void) | null = null;
 
   connectedCallback(): void {
     if (this.#view) return; // moved within the page: nothing was given up
@@ -78,11 +80,11 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
     } else if (!this.#view) return;
     else if (name === "open") {
       if ((now !== null) !== this.#open) this.#setOpen(now !== null, true);
-    } else if (name === "locale") this.#relocate(now);
+    } else if (name === "locale") this.#relocate();
     else {
       this.#dress();
       if (name === "tier") this.#panel?.setTier(now ?? "auto");
-      else if (this.#config) this.#panel?.restyle?.(work(this.#config, this));
+      else this.#redress();
     }
   }
 
@@ -111,7 +113,7 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
   }
 
   setMetadata(metadata: Readonly<Record<string, unknown>>): void {
-    this.#metadata = metadata;
+    this.#metadata = { ...this.#metadata, ...metadata };
     this.#panel?.setMetadata(metadata);
   }
 
@@ -128,9 +130,7 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
   }
 
   on(name: string, listener: (detail: unknown) => void): () => void {
-    const hear = (event: Event): void => listener((event as CustomEvent<unknown>).detail);
-    this.addEventListener(`chatwright:${name}`, hear);
-    return () => this.removeEventListener(`chatwright:${name}`, hear);
+    return hear(this, name, listener);
   }
 
   // The life of the element ------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
       if (!stored?.fresh) this.#refresh().catch(warn);
       if (this.#framed) return; // the page out there says when
       if (again) this.#setOpen(true, false);
-      else if (!floating) this.#openWhenNear();
+      else if (!floating) this.#leaveNear = near(this, () => this.#setOpen(true, false));
       else if (this.#tab?.get("waiting") === "1") this.#mount().catch(warn);
       else this.#teaseLater(life);
     });
@@ -184,7 +184,7 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
   /** Give everything up: the panel with its socket, the drawing, the listeners. What is remembered stays. */
   #leave(): void {
     this.#life += 1;
-    this.#near?.disconnect();
+    this.#leaveNear?.();
     this.#dark.removeEventListener("change", this.#dress);
     this.#panel?.dispose();
     this.#end?.dispose();
@@ -194,33 +194,14 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
     this.#open = false;
   }
 
-  #openWhenNear(): void {
-    this.#near = new IntersectionObserver(
-      (entries) => {
-        if (!entries.some((entry) => entry.isIntersecting)) return;
-        this.#near?.disconnect();
-        this.#setOpen(true, false);
-      },
-      { rootMargin: "300px" },
-    );
-    this.#near.observe(this);
-  }
-
   #teaseLater(life: number): void {
     const words = this.getAttribute("teaser");
     if (words === null || this.#local?.get("teaser")) return;
-    setTimeout(async () => {
-      const { tease } = (await loadExtras(this.#base).catch(warn)) || {};
-      const text = words || this.#config?.greeting;
-      if (life !== this.#life || this.#open || !text || !tease) return;
-      this.#hush = tease(this.#root, text, this.#locale, {
-        open: () => this.open(),
-        dismiss: () => {
-          this.#local?.set("teaser", "dismissed");
-          this.#hush?.();
-        },
-      });
-    }, TEASE_AFTER_MS);
+    const tease = ({ tease }: typeof Extras): void => {
+      if (life !== this.#life || this.#open) return;
+      this.#hush = tease(this.#root, words || this.#config?.greeting, this.#locale, this.#local!, () => this.open());
+    };
+    setTimeout(() => loadExtras(this.#base).then(tease, warn), TEASE_AFTER_MS);
   }
 
   #join(life: number): void {
@@ -240,13 +221,13 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
   // Config and look --------------------------------------------------------------------------------------------------
 
   #refresh(): Promise<WidgetConfig> {
-    const life = this.#life;
     const base = this.#base;
     const id = this.getAttribute("chatbot")!;
-    this.#fetching ??= fetchConfig(base, id, this.getAttribute("locale"), this.#tab!)
+    if (this.#fetching) return this.#fetching;
+    const mine = fetchConfig(base, id, this.getAttribute("locale"), this.#tab!)
       .then(
         (config) => {
-          if (life === this.#life) this.#learn(config);
+          if (this.#fetching === mine) this.#learn(config);
           return config;
         },
         async (error: Unavailable) => {
@@ -255,17 +236,18 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
         },
       )
       .finally(() => {
-        if (life === this.#life) {
+        if (this.#fetching === mine) {
           this.#fetching = null;
           this.#view?.appear();
         }
       });
-    return this.#fetching;
+    return (this.#fetching = mine);
   }
 
   #learn(config: WidgetConfig): void {
     this.#config = config;
     this.#dress();
+    this.#redress();
     this.#view?.appear();
   }
 
@@ -279,15 +261,19 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
     this.#view?.setLocale(pickLanguage([this.#locale]), this.#config?.texts.launcher ?? null);
   };
 
-  #relocate(locale: string | null): void {
-    const panel = this.#panel;
+  #relocate(): void {
+    this.#fetching = null; // whatever is on its way is of another language
     this.#refresh()
       .catch(warn)
       .finally(() => {
+        if (this.#fetching) return; // there is a later wish
         this.#dress();
-        if (this.#config) panel?.restyle?.(work(this.#config, this)); // its greeting and texts are of that language, too
-        panel?.setLocale(locale || this.#locale).catch(warn);
+        this.#panel?.setLocale(this.#locale).catch(warn);
       });
+  }
+
+  #redress(): void {
+    if (this.#config) this.#panel?.restyle?.(work(this.#config, this));
   }
 
   // Open and close ---------------------------------------------------------------------------------------------------
@@ -350,16 +336,21 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
   async #make(life: number): Promise<Panel> {
     const chat: Promise<MountPanel> =
       this.#mode === "frame" ? loadExtras(this.#base).then((extras) => extras.mountFrame) : loadChat(this.#base);
-    const [config, mountPanel] = await Promise.all([this.#config ?? this.#refresh(), chat]);
+    const [first, mountPanel] = await Promise.all([this.#config ?? this.#refresh(), chat]);
     if (life !== this.#life) throw new Error("the element was taken out of the page");
-    const panel = await mountPanel(this.#host(work(config, this)));
+    const config = this.#config ?? first; // there may be a later one, in another language
+    const host = this.#host(work(config, this));
+    const panel = await mountPanel(host);
     if (life !== this.#life) {
       panel.dispose();
       throw new Error("the element was taken out of the page");
     }
     this.#panel = panel;
+    // What the page said while the panel was on its way.
     if (this.#user !== undefined) panel.setUser(this.#user);
     if (this.#metadata) panel.setMetadata(this.#metadata);
+    this.#redress();
+    if (this.#config !== config || host.locale !== this.#locale) panel.setLocale(this.#locale).catch(warn);
     return panel;
   }
 
@@ -371,8 +362,15 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
       mode: this.#framed ? "frame" : this.#mode,
       config,
       locale: this.#locale,
+      user: this.#user,
+      local: this.#local!,
+      unread: this.#unread,
       emit: (name, detail) => this.#emit(name, detail),
       setUnread: (count) => this.#setUnread(count),
+      setWaiting: (isWaiting) => {
+        this.#tab!.set("waiting", isWaiting ? "1" : null);
+        this.#end?.emit("waiting", isWaiting);
+      },
       close: () => this.close(),
     };
   }
@@ -386,8 +384,6 @@ export class ChatwrightChat extends HTMLElement implements WidgetApi {
   }
 
   #emit(name: string, detail: unknown): void {
-    if (name === "sent") this.#tab?.set("waiting", "1");
-    if (name === "answered" || name === "failed") this.#tab?.set("waiting", null);
     this.#end?.emit(name, detail);
     this.dispatchEvent(new CustomEvent(`chatwright:${name}`, { detail, bubbles: true, composed: true }));
   }

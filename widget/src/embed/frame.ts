@@ -25,8 +25,8 @@ type Attributes = Readonly<Record<string, string | null>>;
 interface SentUser {
   readonly id: string | undefined;
   readonly traits: User["traits"];
-  /** Whether the page can be asked for a token. */
-  readonly vouched: boolean;
+  /** Null: the page cannot be asked for a token. Another number: another function of the page's, perhaps another person. */
+  readonly voucher: number | null;
 }
 
 type ToFrame =
@@ -38,6 +38,7 @@ type ToFrame =
   | ["metadata", Readonly<Record<string, unknown>>]
   | ["play", string]
   | ["reset"]
+  /** "": the page has none; null: it could not be asked. */
   | ["token", number, string | null];
 type ToPage = ["ready"] | ["failed", boolean] | ["close"] | ["emit", string, unknown] | ["token", number];
 
@@ -57,11 +58,15 @@ export function mountFrame(host: PanelHost): Promise<Panel> {
   });
   let port: MessagePort | null = null;
   let config = host.config;
-  let user: User | null | undefined;
+  let user = host.user;
+  let voucher = 0;
+  let metadata: Readonly<Record<string, unknown>> = {};
   let opened: boolean | null = null;
-  const early: ToFrame[] = [];
-  const say = (message: ToFrame): void => (port ? port.postMessage(message) : void early.push(message));
+  // Before it has reported there is nobody to hear it; the greeting says how things stand.
+  const say = (message: ToFrame): void => port?.postMessage(message);
   const dress = (): void => say(["dress", dressOf(element, config)]);
+  const sayUser = (one: User | null): void =>
+    say(["user", one && { id: one.id, traits: one.traits, voucher: one.token ? voucher : null }]);
   const observer = new MutationObserver(dress);
 
   return new Promise<Panel>((resolve, reject) => {
@@ -86,12 +91,13 @@ export function mountFrame(host: PanelHost): Promise<Panel> {
       else if (data[0] === "close") host.close();
       else if (data[0] === "token") void vouch(data[1]);
       else if (data[1] === "unread") host.setUnread(Number(data[2]) || 0);
+      else if (data[1] === "waiting") host.setWaiting(data[2] === true);
       else host.emit(data[1], data[2]);
     };
 
     const vouch = async (asked: number): Promise<void> => {
-      const token = await Promise.resolve().then(() => user?.token?.()).catch(() => null); // it may throw at once, too
-      say(["token", asked, token ?? null]);
+      const given = Promise.resolve().then(() => user?.token?.()); // it may throw at once, too
+      say(["token", asked, await given.then((token) => token ?? "", () => null)]);
     };
 
     // Each time it reports it is a new page in there (an element that is moved loads its frames again): greet it afresh.
@@ -103,8 +109,8 @@ export function mountFrame(host: PanelHost): Promise<Panel> {
       port = channel.port1;
       port.onmessage = hear;
       frame.contentWindow?.postMessage([HELLO, dressOf(element, config), opened], origin, [channel.port2]);
-      for (const message of early.splice(0)) port.postMessage(message);
-      if (user !== undefined) panel.setUser(user);
+      if (user !== undefined) sayUser(user);
+      say(["metadata", metadata]);
     };
 
     const panel: Panel = {
@@ -124,10 +130,14 @@ export function mountFrame(host: PanelHost): Promise<Panel> {
         return "";
       },
       setUser(next) {
+        if (next?.token !== user?.token) voucher += 1;
         user = next;
-        say(["user", next && { id: next.id, traits: next.traits, vouched: next.token !== undefined }]);
+        sayUser(next);
       },
-      setMetadata: (metadata) => say(["metadata", metadata]),
+      setMetadata(more) {
+        metadata = { ...metadata, ...more };
+        say(["metadata", more]);
+      },
       play: (name) => say(["play", name]),
       reset: () => say(["reset"]),
       setTier: dress,
@@ -199,6 +209,7 @@ class FrameEnd implements FrameLink {
   readonly #tokens = new Map<number, (token: string | null) => void>();
   #port: MessagePort | null = null;
   #origin: string | null = null;
+  #voucher: { readonly number: number | null; readonly token: () => Promise<string> } = { number: null, token: () => this.#ask() };
   #asked = 0;
   #told = false;
   #lonely: ReturnType<typeof setTimeout> | undefined;
@@ -284,22 +295,29 @@ class FrameEnd implements FrameLink {
 
   /** A user whose token is fetched by the page out there. */
   #user(sent: SentUser): User {
-    const token = (): Promise<string> =>
-      new Promise((resolve, reject) => {
-        const asked = (this.#asked += 1);
-        const timer = setTimeout(() => reject(new Error("the page gave no token in time")), TOKEN_WITHIN_MS);
-        this.#tokens.set(asked, (given) => {
-          clearTimeout(timer);
-          if (given === null) reject(new Error("the page gave no token"));
-          else resolve(given);
-        });
-        this.#say(["token", asked]);
-      });
+    // The same function for the same one out there: another would look like another person.
+    if (sent.voucher !== this.#voucher.number) this.#voucher = { number: sent.voucher, token: () => this.#ask() };
     return {
       ...(sent.id === undefined ? {} : { id: sent.id }),
       ...(sent.traits ? { traits: sent.traits } : {}),
-      ...(sent.vouched ? { token } : {}),
+      ...(sent.voucher === null ? {} : { token: this.#voucher.token }),
     };
+  }
+
+  #ask(): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const asked = (this.#asked += 1);
+      const timer = setTimeout(() => {
+        this.#tokens.delete(asked);
+        reject(new Error("the page gave no token in time"));
+      }, TOKEN_WITHIN_MS);
+      this.#tokens.set(asked, (given) => {
+        clearTimeout(timer);
+        if (given === null) reject(new Error("the page could not be asked for a token"));
+        else resolve(given);
+      });
+      this.#say(["token", asked]);
+    });
   }
 
   #say(message: ToPage): void {

@@ -2,7 +2,7 @@
 
 import { LOCALES, type Locale } from "../config.ts";
 
-export type Label = "open" | "close" | "failed" | "again";
+type Label = "open" | "close" | "failed" | "again";
 
 const ORDER: readonly Label[] = ["open", "close", "failed", "again"];
 

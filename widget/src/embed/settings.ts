@@ -16,9 +16,9 @@ export class Unavailable extends Error {
   }
 }
 
-/** Tell the site's owner; what is refused was told by `explain`. */
+/** Tell the site's owner what `explain` has not told. */
 export const warn = (error: unknown): void => {
-  if (!(error as Partial<Unavailable>).refused) console.warn("[chatwright]", error);
+  if (!(error instanceof Unavailable || (error as Partial<Unavailable>).refused)) console.warn("[chatwright]", error);
 };
 
 const TIMEOUT_MS = 10_000;

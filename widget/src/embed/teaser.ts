@@ -2,6 +2,7 @@
 
 import { pickLanguage } from "./labels.ts";
 import { html, icon } from "./dom.ts";
+import type { Store } from "./store.ts";
 import css from "./teaser.css?inline";
 
 const LETTERS_AT_MOST = 180;
@@ -18,13 +19,9 @@ const HUSH: Readonly<Record<string, string>> = {
   zh: "忽略",
 };
 
-export interface TeaserActions {
-  open(): void;
-  dismiss(): void;
-}
-
-/** Say `text` beside the launcher in `root`. Returns the way to take it away. */
-export function tease(root: ShadowRoot, text: string, locale: string, actions: TeaserActions): () => void {
+/** Say `text`, if there is one, beside the launcher in `root`. Waved off it is not said again, as `local` remembers. Returns the way to take it away. */
+export function tease(root: ShadowRoot, text: string | undefined, locale: string, local: Store, open: () => void): () => void {
+  if (!text) return () => undefined;
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(css);
   root.adoptedStyleSheets.push(sheet);
@@ -32,12 +29,16 @@ export function tease(root: ShadowRoot, text: string, locale: string, actions: T
   const say = html("button", { type: "button", class: "cw-say", dir: "auto" }, shown);
   const hush = html("button", { type: "button", class: "cw-hush" }, icon("M6 6l12 12M18 6L6 18"));
   hush.setAttribute("aria-label", HUSH[pickLanguage([locale])] ?? HUSH.en!);
-  say.addEventListener("click", actions.open);
-  hush.addEventListener("click", actions.dismiss);
   const teaser = html("div", { class: "cw-teaser" }, say, hush);
-  root.querySelector(".cw")?.append(teaser);
-  return () => {
+  const leave = (): void => {
     teaser.remove();
     root.adoptedStyleSheets = root.adoptedStyleSheets.filter((one) => one !== sheet);
   };
+  say.addEventListener("click", open);
+  hush.addEventListener("click", () => {
+    local.set("teaser", "dismissed");
+    leave();
+  });
+  root.querySelector(".cw")?.append(teaser);
+  return leave;
 }

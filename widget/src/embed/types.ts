@@ -2,6 +2,7 @@
 
 import type { WidgetConfig } from "../config.ts";
 import type { User } from "../core/types.ts";
+import type { Store } from "./store.ts";
 
 /**
  * floating: launcher and panel over the page · inline: the element is the panel · frame: floating, the panel in an iframe
@@ -21,10 +22,18 @@ export interface PanelHost {
   readonly config: WidgetConfig;
   /** What the page's attributes or `setLocale` ask for, else the config's. */
   readonly locale: string;
+  /** Whom the page named before the panel was there; undefined: it said nothing. */
+  readonly user: User | null | undefined;
+  /** What this browser remembers for good of this chatbot: the visitor's choices. */
+  readonly local: Store;
+  /** Answers that the page before this one left unseen. */
+  readonly unread: number;
   /** Dispatch `chatwright:<name>` on the element and tell listeners of `on`. */
   emit(name: string, detail: unknown): void;
   /** Answers not seen yet: the launcher's badge. */
   setUnread(count: number): void;
+  /** Whether an answer is still to come: then the next page connects at once, and otherwise when it is asked to. */
+  setWaiting(isWaiting: boolean): void;
   /** The visitor asked to close (Escape, the close button). */
   close(): void;
 }

@@ -32,10 +32,12 @@ export class View {
     this.#button = html("button", { type: "button", class: "cw-launcher", part: "launcher", "aria-haspopup": "dialog" }, tinyFace(), icon(CHEVRON), this.#badge);
     this.#button.addEventListener("click", actions.toggle);
     for (const name of ["pointerenter", "focus"]) this.#button.addEventListener(name, actions.intend, { passive: true, once: true });
-    this.frame.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.#open) actions.close();
-    });
-    if (floating) this.frame.append(this.#button);
+    if (floating) {
+      this.frame.append(this.#button);
+      this.frame.addEventListener("keydown", (event) => {
+        if (event.key === "Escape" && this.#open) actions.close(); // a chat in a page has no button that would open it again
+      });
+    }
     this.#name();
   }
 

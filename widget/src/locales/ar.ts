@@ -77,7 +77,6 @@ export const texts: Texts = {
   code_block: "شيفرة",
   code_copy: "نسخ الشيفرة",
   table: "جدول قابل للتمرير",
-  image: "صورة",
   footnote: "الإحالة {n}",
   task_done: "منجز",
   task_open: "قيد الإنجاز",

@@ -75,7 +75,6 @@ export const texts: Texts = {
   code_block: "Code",
   code_copy: "Code kopieren",
   table: "Tabelle, scrollbar",
-  image: "Bild",
   footnote: "Verweis {n}",
   task_done: "Erledigt",
   task_open: "Zu erledigen",

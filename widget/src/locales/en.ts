@@ -49,7 +49,7 @@ export const texts = {
 
   // Where a message stands
   sending: "Sending…",
-  queued: "Will be sent when you are back online",
+  queued: "Is sent when you are back online",
   not_sent: "Not sent",
   thinking: "{name} is thinking…",
   stopped: "Stopped",
@@ -89,7 +89,6 @@ export const texts = {
   code_block: "Code",
   code_copy: "Copy code",
   table: "Table, scrollable",
-  image: "Image",
   footnote: "Citation {n}",
   task_done: "Done",
   task_open: "To do",
@@ -103,8 +102,8 @@ export const texts = {
   characters_left: "one:{n} character left|other:{n} characters left",
 
   // Notices and troubles
-  offline: "You are offline. Messages you write now are sent as soon as you are back.",
-  server_away: "The connection was lost. We are trying to get it back.",
+  offline: "You are offline. What you write now is sent when you are back online.",
+  server_away: "The connection was lost. Please wait a moment.",
   refused_origin: "This chat is not enabled for this website.",
   refused_unknown: "This chat is not available right now.",
   error: "Something went wrong. Please try again.",

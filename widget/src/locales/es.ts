@@ -75,7 +75,6 @@ export const texts: Texts = {
   code_block: "Código",
   code_copy: "Copiar el código",
   table: "Tabla, desplazable",
-  image: "Imagen",
   footnote: "Referencia {n}",
   task_done: "Hecho",
   task_open: "Pendiente",

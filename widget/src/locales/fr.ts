@@ -75,7 +75,6 @@ export const texts: Texts = {
   code_block: "Code",
   code_copy: "Copier le code",
   table: "Tableau, défilable",
-  image: "Image",
   footnote: "Référence {n}",
   task_done: "Fait",
   task_open: "À faire",

@@ -75,7 +75,6 @@ export const texts: Texts = {
   code_block: "Codice",
   code_copy: "Copia il codice",
   table: "Tabella, scorrevole",
-  image: "Immagine",
   footnote: "Riferimento {n}",
   task_done: "Fatto",
   task_open: "Da fare",

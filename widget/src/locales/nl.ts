@@ -75,7 +75,6 @@ export const texts: Texts = {
   code_block: "Code",
   code_copy: "Code kopiëren",
   table: "Tabel, schuifbaar",
-  image: "Afbeelding",
   footnote: "Verwijzing {n}",
   task_done: "Klaar",
   task_open: "Te doen",

@@ -76,7 +76,6 @@ export const texts: Texts = {
   code_block: "Kod",
   code_copy: "Kopiuj kod",
   table: "Tabela, można przewijać",
-  image: "Obraz",
   footnote: "Odwołanie {n}",
   task_done: "Zrobione",
   task_open: "Do zrobienia",

@@ -75,7 +75,6 @@ export const texts: Texts = {
   code_block: "Código",
   code_copy: "Copiar o código",
   table: "Tabela, com rolagem",
-  image: "Imagem",
   footnote: "Referência {n}",
   task_done: "Feito",
   task_open: "A fazer",

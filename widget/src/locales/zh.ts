@@ -75,7 +75,6 @@ export const texts: Texts = {
   code_block: "代码",
   code_copy: "复制代码",
   table: "表格，可滚动",
-  image: "图片",
   footnote: "引用 {n}",
   task_done: "已完成",
   task_open: "待完成",

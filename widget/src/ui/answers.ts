@@ -1,5 +1,6 @@
 /** The renderer of answers, brought in after the panel can be written into; until then answers are plain text. */
 
+import { T } from "../locales/keys.ts";
 import { copyText, iconButton } from "./dom.ts";
 import type { MakeMarkdown } from "./turn.ts";
 import type { Words } from "./words.ts";
@@ -14,9 +15,9 @@ export async function loadAnswers(words: () => Words, images: boolean, base: str
       images,
       base,
       cite,
-      labels: { code: say.say("code_block"), table: say.say("table"), done: say.say("task_done"), open: say.say("task_open") },
+      labels: { code: say.say(T.code_block), table: say.say(T.table), done: say.say(T.task_done), open: say.say(T.task_open) },
       codeAction: (read) => {
-        const button = iconButton("copy", say.say("code_copy"), () => {
+        const button = iconButton("copy", say.say(T.code_copy), () => {
           copyText(read()).then(
             () => button.classList.add("did"),
             () => undefined,

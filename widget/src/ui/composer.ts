@@ -1,5 +1,6 @@
 /** Where the visitor writes: grows with the text, sends with Enter, stops an answer. */
 
+import { T } from "../locales/keys.ts";
 import { html, iconButton, setText } from "./dom.ts";
 import type { Words } from "./words.ts";
 
@@ -11,6 +12,8 @@ const NEAR = 1_000;
 export interface ComposerActs {
   send(text: string): void;
   stop(): void;
+  /** What stands in the field now, for the next page; "" after it was sent. */
+  written(text: string): void;
   /** The visitor writes: the avatar looks. */
   typing(): void;
 }
@@ -29,11 +32,11 @@ export class Composer {
     this.#acts = acts;
     this.#box = html("textarea", {
       class: "box", rows: 1, dir: "auto", autocomplete: "off", enterkeyhint: "send",
-      "aria-label": words.say("composer"), placeholder: words.own("placeholder"),
+      "aria-label": words.say(T.composer), placeholder: words.own("placeholder", T.placeholder),
     });
-    this.#send = iconButton("send", words.say("send"), () => undefined, "round");
+    this.#send = iconButton("send", words.say(T.send), () => undefined, "round");
     this.#send.type = "submit";
-    this.#stop = iconButton("stop", words.say("stop"), () => acts.stop(), "round stop");
+    this.#stop = iconButton("stop", words.say(T.stop), () => acts.stop(), "round stop");
     this.#stop.hidden = true;
     this.node = html("form", { class: "composer", part: "composer" }, html("div", { class: "field" }, this.#box, this.#stop, this.#send), this.#hint);
     this.node.addEventListener("submit", (event) => {
@@ -48,6 +51,7 @@ export class Composer {
     });
     this.#box.addEventListener("input", () => {
       this.#changed();
+      acts.written(this.#box.value);
       acts.typing();
     });
     this.#changed();
@@ -57,7 +61,7 @@ export class Composer {
     return this.#box.value;
   }
 
-  /** After another language: what was being written stays. */
+  /** What was being written: before another language, before a reload. */
   take(text: string): void {
     this.#box.value = text;
     this.#changed();
@@ -99,6 +103,7 @@ export class Composer {
     }
     this.#box.value = "";
     this.#changed();
+    this.#acts.written("");
     this.#acts.send(text);
   }
 
@@ -109,7 +114,7 @@ export class Composer {
     this.#box.dir = this.#box.value ? "auto" : this.#words.direction;
     this.#send.classList.toggle("idle", length === 0);
     this.#send.setAttribute("aria-disabled", String(length === 0 || left < 0));
-    const hint = left < 0 ? this.#words.count("too_long", -left) : left < NEAR ? this.#words.count("characters_left", left) : "";
+    const hint = left < 0 ? this.#words.count(T.too_long, -left) : left < NEAR ? this.#words.count(T.characters_left, left) : "";
     setText(this.#hint, hint);
     this.#hint.classList.toggle("over", left < 0);
     this.grow();

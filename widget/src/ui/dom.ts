@@ -14,21 +14,17 @@ const ICONS = {
   done: "M5 12.500l4.500 4.500L19 7.500",
   up: "M7 11v9H4v-9zM7 11l4-7c1.500 0 2.300 1 2 2.600L12.400 10H18c1.300 0 2.200 1.200 1.900 2.500l-1.400 6A2 2 0 0 1 16.600 20H7",
   down: "M17 13V4h3v9zM17 13l-4 7c-1.500 0-2.300-1-2-2.600l.6-3.400H6c-1.300 0-2.200-1.200-1.900-2.500l1.400-6A2 2 0 0 1 7.400 4H17",
-  retry: "M5 12a7 7 0 1 1 2.200 5.100M5 20v-5h5",
   link: "M14 5h5v5M19 5l-8 8M10 6H6v12h12v-4",
-  left: "M14.500 6l-6 6 6 6",
-  right: "M9.500 6l6 6-6 6",
   bottom: "M12 5v14M6 13l6 6 6-6",
   speak: "M5 10v4h3l4 4V6L8 10zM15.500 9.500a3.500 3.500 0 0 1 0 5M18 7a7 7 0 0 1 0 10",
-  save: "M12 4v11M7 11l5 5 5-5M5 20h14",
   person: "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4.500 20.500c1.200-4 4-5.500 7.500-5.500s6.300 1.500 7.500 5.500",
-  page: "M7 3.500h7l4 4v13H7zM14 3.500v4h4M10 12h5M10 16h5",
 } as const;
 
-export type IconName = keyof typeof ICONS;
+/** One of the panel's own, or a path: what is seldom shown brings it along. */
+export type IconName = keyof typeof ICONS | `M${string}`;
 
 export function icon(name: IconName): SVGSVGElement {
-  return svg("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
+  return svg("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: ICONS[name as keyof typeof ICONS] ?? name }));
 }
 
 /** A button with an icon alone: its label is for those who cannot see it, and for those who rest on it. */
@@ -42,6 +38,10 @@ export function textButton(className: string, label: string, act: (event: Event)
   const button = html("button", { type: "button", class: className }, label);
   button.addEventListener("click", act);
   return button;
+}
+
+export function group(className: string, label: string): HTMLElement {
+  return html("div", { class: className, role: "group", "aria-label": label });
 }
 
 /** Set a text only where it differs: what did not change is not announced, and a selection in it stays. */
@@ -64,6 +64,8 @@ export async function copyText(text: string): Promise<void> {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
+    let focused = document.activeElement;
+    while (focused?.shadowRoot?.activeElement) focused = focused.shadowRoot.activeElement;
     const box = html("textarea", { readonly: "" });
     box.value = text;
     box.style.cssText = "position:fixed;opacity:0";
@@ -71,6 +73,7 @@ export async function copyText(text: string): Promise<void> {
     box.select();
     const done = document.execCommand("copy");
     box.remove();
+    (focused as HTMLElement | null)?.focus({ preventScroll: true });
     if (!done) throw new Error("there is no clipboard");
   }
 }

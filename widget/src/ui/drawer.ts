@@ -1,8 +1,13 @@
 /** The sources of one answer, one at a time, over the conversation. Loaded when the first one is opened. */
 
 import type { Source } from "../core/types.ts";
+import { T } from "../locales/keys.ts";
 import { html, icon, iconButton, safeLink, setText } from "./dom.ts";
 import type { Words } from "./words.ts";
+
+const LEFT = "M14.500 6l-6 6 6 6";
+const RIGHT = "M9.500 6l6 6-6 6";
+const PAGE = "M7 3.500h7l4 4v13H7zM14 3.500v4h4M10 12h5M10 16h5";
 
 export class Drawer {
   readonly #node: HTMLElement;
@@ -27,16 +32,16 @@ export class Drawer {
     this.#parent = parent;
     this.#base = base;
     this.#done = done;
-    this.#left = iconButton("left", words.say("source_previous"), () => this.#show(this.#at - 1));
-    this.#right = iconButton("right", words.say("source_next"), () => this.#show(this.#at + 1));
-    const open = words.say("source_open");
-    this.#link = html("a", { class: "pill strong", target: "_blank", rel: "noopener noreferrer nofollow" }, icon("link"), open, html("span", { class: "sr" }, ` (${words.say("new_tab")})`));
-    const close = iconButton("close", words.say("source_close"), () => this.close());
+    this.#left = iconButton(LEFT, words.say(T.source_previous), () => this.#show(this.#at - 1));
+    this.#right = iconButton(RIGHT, words.say(T.source_next), () => this.#show(this.#at + 1));
+    const open = words.say(T.source_open);
+    this.#link = html("a", { class: "pill strong", target: "_blank", rel: "noopener noreferrer nofollow" }, icon("link"), open, html("span", { class: "sr" }, ` (${words.say(T.new_tab)})`));
+    const close = iconButton("close", words.say(T.source_close), () => this.close());
     this.#node = html(
       "section",
-      { class: "drawer", role: "dialog", "aria-modal": "true", "aria-label": words.say("sources"), hidden: "" },
-      html("div", { class: "row" }, icon("page"), this.#kicker, this.#left, this.#right, close),
-      html("div", { class: "drawer-body" }, this.#title, this.#quote),
+      { class: "drawer", role: "dialog", "aria-modal": "true", "aria-label": words.say(T.sources), hidden: "" },
+      html("div", { class: "row" }, icon(PAGE), this.#kicker, this.#left, this.#right, close),
+      html("div", { class: "drawer-body", "aria-live": "polite" }, this.#title, this.#quote),
       html("div", { class: "row" }, this.#link),
     );
     this.#node.addEventListener("keydown", (event) => {
@@ -79,8 +84,11 @@ export class Drawer {
     this.#left.hidden = this.#right.hidden = only;
     this.#left.disabled = at === 0;
     this.#right.disabled = at === this.#sources.length - 1;
-    setText(this.#kicker, only ? this.#words.count("sources_count", 1) : `${source.n} / ${this.#sources.length}`);
-    setText(this.#title, source.title || this.#words.say("source_untitled"));
+    // A button that cannot be pressed hears no key either: not Escape.
+    const { activeElement } = this.#node.getRootNode() as ShadowRoot;
+    if (activeElement?.matches(":disabled")) this.#title.focus({ preventScroll: true });
+    setText(this.#kicker, only ? this.#words.count(T.sources_count, 1) : `${source.n} / ${this.#sources.length}`);
+    setText(this.#title, source.title || this.#words.say(T.source_untitled));
     setText(this.#quote, source.quote);
     const href = safeLink(source.url ?? "", this.#base);
     this.#link.hidden = !href;

@@ -19,7 +19,7 @@ interface Sanitizing {
 declare const Sanitizer: new (allowed: { elements: string[]; attributes: string[]; comments: boolean; dataAttributes: boolean }) => unknown;
 
 export async function loadFence(document: Document): Promise<Fence> {
-  const clean = native(document) ?? (await purifier());
+  const clean = native(document) ?? (await import("./purify.ts")).purifier(ELEMENTS, [...ATTRIBUTES, MARKER], ADDRESS);
   return (built) => {
     const made = clean(built);
     // Neither of the two can be told which addresses are harmless as narrowly as this.
@@ -33,29 +33,16 @@ export async function loadFence(document: Document): Promise<Fence> {
 function native(document: Document): Fence | null {
   const box: Element & Sanitizing = document.createElement("div");
   if (typeof box.setHTML !== "function") return null;
-  const sanitizer = new Sanitizer({ elements: ELEMENTS, attributes: [...ATTRIBUTES, MARKER], comments: false, dataAttributes: false });
+  let sanitizer: unknown;
+  try {
+    sanitizer = new Sanitizer({ elements: ELEMENTS, attributes: [...ATTRIBUTES, MARKER], comments: false, dataAttributes: false });
+  } catch {
+    return null; // an earlier draft of it, with other settings
+  }
   return (built) => {
     box.setHTML?.(built.outerHTML, { sanitizer });
     const made = box.firstElementChild ?? document.createElement("span");
     made.remove();
     return made as HTMLElement;
-  };
-}
-
-async function purifier(): Promise<Fence> {
-  const { default: purify } = await import("dompurify");
-  const settings = {
-    IN_PLACE: true,
-    ALLOWED_TAGS: [...ELEMENTS, "#text"],
-    ALLOWED_ATTR: [...ATTRIBUTES, MARKER],
-    ALLOW_DATA_ATTR: false,
-    ALLOW_ARIA_ATTR: false,
-    ALLOWED_URI_REGEXP: ADDRESS,
-    // DOMPurify holds every attribute against the pattern above, but for these.
-    ADD_URI_SAFE_ATTR: [...ATTRIBUTES.filter((name) => name !== "href" && name !== "src"), MARKER],
-  };
-  return (built) => {
-    purify.sanitize(built, settings);
-    return built;
   };
 }

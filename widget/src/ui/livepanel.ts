@@ -8,24 +8,27 @@ import type { TierSetting, WidgetConfig } from "../config.ts";
 import { createChat } from "../core/client.ts";
 import type { Chat, ChatEvent, ChatState, Turn, User } from "../core/types.ts";
 import type { Panel, PanelHost } from "../embed/types.ts";
-import { loadTexts, pickLocale } from "../locales/index.ts";
+import { T } from "../locales/keys.ts";
+import answerCss from "./answer.css?inline";
 import { loadAnswers } from "./answers.ts";
 import { Composer } from "./composer.ts";
 import { copyText, html, iconButton } from "./dom.ts";
-import type { Drawer } from "./drawer.ts";
-import { loadMore } from "./later.ts";
 import { fitting } from "./fitting.ts";
+import { loadMore } from "./later.ts";
 import { Log } from "./log.ts";
 import { Menu } from "./menu.ts";
 import { Notice } from "./notice.ts";
 import css from "./panel.css?inline";
-import { Reading } from "./reading.ts";
+import type { Reading } from "./reading.ts";
+import { Redraw } from "./redraw.ts";
 import { variables } from "./shades.ts";
+import { adopt } from "./sheets.ts";
 import { Stage } from "./stage.ts";
 import { type Deeds, isOpen, type MakeMarkdown } from "./turn.ts";
-import { Words } from "./words.ts";
+import { Wanted } from "./wanted.ts";
+import { loadWords, type Words } from "./words.ts";
 
-let sheet: CSSStyleSheet | null = null;
+const canRead = (): boolean => "speechSynthesis" in window;
 
 export class LivePanel implements Panel {
   readonly #host: PanelHost;
@@ -34,7 +37,8 @@ export class LivePanel implements Panel {
   readonly #node: HTMLElement;
   readonly #live = html("div", { class: "sr", "aria-live": "polite" });
   readonly #resized: ResizeObserver;
-  readonly #unlisten: (() => void)[] = [];
+  /** Ends what listens to the page. */
+  readonly #life = new AbortController();
   #config: WidgetConfig;
   #words: Words;
   /** Not there before the nodes are. */
@@ -43,27 +47,30 @@ export class LivePanel implements Panel {
   #composer!: Composer;
   #notice!: Notice;
   #menu!: Menu;
-  #drawer: Drawer | null = null;
+  #wanted!: Wanted;
   #make: MakeMarkdown | null = null;
   #isMaking = false;
-  #reading!: Reading;
-  #avatarShown = true;
+  /** Not there before the visitor wants to hear. */
+  #reading: Reading | null = null;
+  /** The last language asked for: texts come in any order. */
+  #asked: string | null = null;
   #isDescribed = false; // the page says itself where the visitor is
   #isCutOff = false; // the browser said that the network went: sooner than a socket notices
   #isOpen = false;
   #wasOpened = false;
-  #unread = 0;
-  #frame = 0;
+  #unread: number;
+  readonly #redraw = new Redraw(() => this.#disposed || this.#show(this.#chat.state));
   #disposed = false;
 
   constructor(host: PanelHost, words: Words) {
     this.#host = host;
     this.#config = host.config;
     this.#words = words;
+    this.#unread = host.unread;
     this.#chat = createChat({ base: host.base, widgetId: host.config.widget_id, locale: words.locale });
-    this.#stage = new Stage({ emit: (name, detail) => host.emit(name, detail), changed: () => this.#fit?.() });
-    if (!sheet) (sheet = new CSSStyleSheet()).replaceSync(css);
-    if (!host.root.adoptedStyleSheets.includes(sheet)) host.root.adoptedStyleSheets = [...host.root.adoptedStyleSheets, sheet];
+    if (host.user !== undefined) this.#chat.setUser(host.user);
+    this.#stage = new Stage(host.config.avatar, host.local, { emit: (name, detail) => host.emit(name, detail), changed: () => this.#fit?.() });
+    adopt(host.root, answerCss + css); // what fingers need is said last
     this.#node = html("section", { class: "panel", part: "panel", tabindex: -1, hidden: "" });
     this.#node.dataset["mode"] = host.mode;
     this.#node.addEventListener("keydown", (event) => {
@@ -71,8 +78,8 @@ export class LivePanel implements Panel {
       event.stopPropagation();
       host.close();
     });
-    this.#stage.reserve(host.config.avatar);
     this.#draw();
+    this.#composer.take(this.#chat.draft);
     host.root.append(this.#node);
     this.#fit = fitting(this.#node, () => ({
       content: this.#log.height,
@@ -82,20 +89,17 @@ export class LivePanel implements Panel {
     this.restyle(host.config);
     this.#resized = new ResizeObserver(() => this.#fit?.());
     this.#resized.observe(this.#node);
-    this.#unlisten.push(
-      this.#chat.subscribe(() => this.#changed()),
-      this.#chat.on((event) => this.#hear(event)),
-    );
-    const seen = (): void => this.#stage.setActive(this.#isOpen && !document.hidden);
-    this.#listen(document, "visibilitychange", seen);
-    const fit = (): void => this.#fit?.();
-    for (const name of ["resize", "scroll"]) if (visualViewport) this.#listen(visualViewport, name, fit);
+    this.#chat.subscribe(() => this.#redraw.ask());
+    this.#chat.on((event) => this.#hear(event));
+    const { signal } = this.#life;
+    document.addEventListener("visibilitychange", () => this.#stage.setActive(this.#isOpen && !document.hidden), { signal });
+    for (const name of ["resize", "scroll"]) visualViewport?.addEventListener(name, () => this.#fit?.(), { signal });
     const cut = ({ type }: Event): void => {
       this.#isCutOff = type === "offline";
       if (this.#isCutOff) this.#stage.cue("idle"); // nothing to think about before it is back
-      this.#changed();
+      this.#redraw.ask();
     };
-    for (const name of ["online", "offline"]) this.#listen(window, name, cut);
+    for (const name of ["online", "offline"]) addEventListener(name, cut, { signal });
     this.#describePage();
     this.#chat.start();
     this.#show(this.#chat.state);
@@ -119,7 +123,7 @@ export class LivePanel implements Panel {
     this.#wasOpened = true;
     this.#host.emit("ready", { locale: this.#words.locale });
     // After the first picture: until then the visitor can write already.
-    requestAnimationFrame(() => setTimeout(() => void this.#stage.mount(this.#config.avatar, this.#host.base), 0));
+    requestAnimationFrame(() => setTimeout(() => void this.#stage.mount(this.#host.base).catch(reportError), 0));
   }
 
   close(): void {
@@ -127,11 +131,11 @@ export class LivePanel implements Panel {
     this.#node.hidden = true;
     this.#stage.setActive(false);
     this.#menu.close();
-    this.#reading.stop();
+    this.#reading?.stop();
   }
 
   send(text: string): string {
-    this.#reading.stop();
+    this.#reading?.stop();
     this.#describePage();
     this.#think();
     return this.#chat.send(text);
@@ -139,14 +143,20 @@ export class LivePanel implements Panel {
 
   setUser(user: User | null): void {
     this.#chat.setUser(user);
+    this.#composer.take(this.#chat.draft);
+  }
+
+  /** Whether the page has asked for a language since this was made. */
+  get wasToldLocale(): boolean {
+    return this.#asked !== null;
   }
 
   async setLocale(locale: string): Promise<void> {
-    const picked = pickLocale([locale]);
-    const texts = await loadTexts(picked);
-    if (this.#disposed) return;
-    this.#words = new Words(texts, picked, this.#config.name, this.#config.texts);
-    this.#chat.setMetadata({ locale: picked });
+    this.#asked = locale;
+    const words = await loadWords(locale, this.#config);
+    if (this.#disposed || this.#asked !== locale) return;
+    this.#words = words;
+    this.#chat.setMetadata({ locale: words.locale });
     this.#draw();
     this.#show(this.#chat.state);
     this.#fit?.();
@@ -172,29 +182,26 @@ export class LivePanel implements Panel {
   }
 
   reset(): void {
-    this.#reading.stop();
-    this.#drawer?.close();
+    this.#reading?.stop();
+    this.#wanted.closeSource();
     this.#chat.reset();
+    this.#composer.take(this.#chat.draft);
     this.#stage.cue("wave");
     if (this.#isOpen) this.#composer.focus();
   }
 
   dispose(): void {
     this.#disposed = true;
-    cancelAnimationFrame(this.#frame);
-    for (const stop of this.#unlisten) stop();
+    this.#redraw.cancel();
+    this.#menu.close();
+    this.#life.abort();
     this.#resized.disconnect();
-    this.#reading.stop();
+    this.#reading?.stop();
     this.#stage.dispose();
     this.#log.dispose();
     this.#notice.dispose();
     this.#chat.dispose();
     this.#node.remove();
-  }
-
-  #listen(target: EventTarget, name: string, hear: (event: Event) => void): void {
-    target.addEventListener(name, hear);
-    this.#unlisten.push(() => target.removeEventListener(name, hear));
   }
 
   // Nodes ------------------------------------------------------------------------------------------------------------
@@ -205,25 +212,33 @@ export class LivePanel implements Panel {
     const root = this.#host.root;
     const hadFocus = this.#node.contains(root.activeElement);
     const written = this.#composer?.text ?? "";
+    this.#reading?.setLocale(words.locale);
     this.#log?.dispose();
     this.#notice?.dispose();
-    this.#drawer = null;
+    this.#menu?.close();
+    this.#wanted = new Wanted({
+      root,
+      panel: this.#node,
+      words,
+      base: this.#host.base,
+      focus: () => this.#composer.focus(),
+      sorry: () => this.#sorry(),
+    });
     const floats = this.#host.mode !== "inline";
     this.#node.lang = words.locale;
     this.#node.dir = words.direction;
     this.#node.setAttribute("role", floats ? "dialog" : "region");
-    this.#node.setAttribute("aria-label", words.say("panel"));
-    this.#reading?.stop();
-    this.#reading = new Reading(words.locale, (level) => this.#stage.speak(level));
+    this.#node.setAttribute("aria-label", words.say(T.panel));
     this.#notice = new Notice(words, () => this.#chat.wake());
-    this.#menu = new Menu(words.say("menu"), (list, leave) => this.#fillMenu(list, leave));
+    this.#menu = new Menu(words.say(T.menu), (list, leave) => this.#fillMenu(list, leave));
     const header = html("div", { class: "header", part: "header" }, html("div", { class: "who" }, html("h2", {}, html("bdi", {}, words.title)), this.#notice.status), this.#menu.node);
-    if (floats) header.append(iconButton("close", words.say("close"), () => this.#host.close()));
+    if (floats) header.append(iconButton("close", words.say(T.close), () => this.#host.close()));
     this.#log = new Log(words, this.#deeds(), { greeting: this.#config.greeting, questions: this.#config.suggested_questions });
     if (this.#make) this.#log.setMarkdown(this.#make);
     this.#composer = new Composer(words, {
       send: (text) => this.send(text),
       stop: () => this.#stop(),
+      written: (text) => this.#chat.setDraft(text),
       typing: () => this.#stage.watchWriting(),
     });
     this.#composer.take(written);
@@ -232,7 +247,7 @@ export class LivePanel implements Panel {
       this.#log.node,
       this.#notice.node,
       this.#composer.node,
-      html("p", { class: "powered" }, words.say("powered_by", { name: "chatwright" })),
+      html("p", { class: "powered" }, words.say(T.powered_by, { name: "chatwright" })),
       this.#live,
     );
     if (hadFocus) this.#composer.focus();
@@ -258,25 +273,15 @@ export class LivePanel implements Panel {
       copy: copyText,
       tell: (text) => this.#announce(text),
       rate: (key, rating, comment) => this.#chat.rate(key, rating, comment),
-      openSource: (key, n, opener) => void this.#openSource(key, n, opener).catch(() => this.#announce(this.#words.say("error"))),
+      openSource: (turn, n, opener) => void this.#wanted.openSource(turn.answer.sources, n, opener),
       more: () => loadMore(this.#host.root),
-      read: read_aloud && Reading.isPossible ? (turn) => this.#reading.read(turn) : null,
+      read: read_aloud && canRead() ? (turn) => void this.#withReading((reading) => reading.read(turn)) : null,
       rates: feedback,
       base: this.#host.base,
     };
   }
 
   // The chat ---------------------------------------------------------------------------------------------------------
-
-  /** Draw once a frame; a page that is not seen has no frames, and catches up when it is. */
-  #changed(): void {
-    if (this.#frame) return;
-    const draw = (): void => {
-      this.#frame = 0;
-      if (!this.#disposed) this.#show(this.#chat.state);
-    };
-    this.#frame = document.hidden ? Number(setTimeout(draw, 200)) : requestAnimationFrame(draw);
-  }
 
   #show(state: ChatState): void {
     if (this.#isCutOff && state.connection !== "refused") state = { ...state, connection: "offline" };
@@ -287,7 +292,8 @@ export class LivePanel implements Panel {
     this.#fit?.();
     const last = state.turns.at(-1);
     if (last && !this.#isMaking) void this.#loadMarkdown();
-    if (last?.phase === "streaming" && this.#isOpen) this.#reading.follow(last, false);
+    if (last?.phase === "streaming" && this.#isOpen) this.#reading?.follow(last, false);
+    if (state.loaded) this.#host.setWaiting(state.turns.some(isOpen));
   }
 
   #hear(event: ChatEvent): void {
@@ -297,7 +303,7 @@ export class LivePanel implements Panel {
         this.#stage.cue(event.animation);
         break;
       case "delta":
-        if (!this.#reading.isOn) this.#stage.hear(event.text);
+        if (!this.#reading?.isOn) this.#stage.hear(event.text);
         break;
       case "sent":
         emit("sent", { text: event.text, client_message_id: event.clientId });
@@ -314,28 +320,31 @@ export class LivePanel implements Panel {
         emit("failed", { message_id: event.turn.messageId, code: event.turn.failure?.code ?? "unavailable" });
         break;
       case "conversation":
-        this.#drawer?.close();
+        this.#wanted.closeSource();
         break;
     }
   }
 
   #answered(turn: Turn): void {
-    if (this.#frame) {
-      // What the page is told of is what it sees.
-      cancelAnimationFrame(this.#frame);
-      this.#frame = 0;
-    }
+    this.#redraw.cancel(); // what the page is told of is what it sees
     this.#show(this.#chat.state);
     const shown = this.#log.view(turn.key)?.body.innerText || turn.answer.text;
-    this.#announce(`${this.#words.say("name_said")} ${shown}`);
-    if (this.#isOpen) this.#reading.follow(turn, true);
+    this.#announce(`${this.#words.say(T.name_said)} ${shown}`);
+    if (this.#isOpen) this.#reading?.follow(turn, true);
     if (!this.#chat.state.turns.some(isOpen)) this.#stage.rest();
     if (!this.#isOpen) this.#setUnread(this.#unread + 1);
   }
 
   /** Screen readers hear an answer once, whole. */
   #announce(text: string): void {
-    if (this.#isOpen) this.#live.textContent = text;
+    if (!this.#isOpen) return;
+    // The same again is told again: to those who listen it is news only where it differs.
+    this.#live.textContent = this.#live.textContent === text ? `${text}\u00a0` : text;
+  }
+
+  /** Something could not be had now. */
+  #sorry(): void {
+    this.#announce(this.#words.say(T.error));
   }
 
   #setUnread(count: number): void {
@@ -350,7 +359,7 @@ export class LivePanel implements Panel {
   }
 
   #stop(): void {
-    this.#reading.stop();
+    this.#reading?.stop();
     this.#stage.hush();
     this.#stage.cue("idle");
     for (const turn of this.#chat.state.turns) if (isOpen(turn)) this.#chat.cancel(turn.key);
@@ -360,8 +369,6 @@ export class LivePanel implements Panel {
     if (!this.#isDescribed) this.#chat.setMetadata({ current_page: location.href.slice(0, 500) });
   }
 
-  // What comes when it is wanted -------------------------------------------------------------------------------------
-
   /** With the first message, or the history: who only looks in does not need it. */
   async #loadMarkdown(): Promise<void> {
     this.#isMaking = true;
@@ -370,27 +377,24 @@ export class LivePanel implements Panel {
     if (make && !this.#disposed) this.#log.setMarkdown((this.#make = make));
   }
 
-  async #openSource(key: string, n: number, opener: HTMLElement): Promise<void> {
-    const { Drawer: Made } = await loadMore(this.#host.root);
-    const turn = this.#chat.state.turns.find((one) => one.key === key);
-    if (this.#disposed || !turn) return;
-    this.#drawer ??= new Made(this.#node, this.#words, this.#host.base, (last) => (last?.isConnected ? last.focus() : this.#composer.focus()));
-    this.#drawer.open(turn.answer.sources, n, opener);
+  #fillMenu(list: HTMLElement, leave: () => void): Promise<void> {
+    const { features } = this.#config;
+    const possible = { ...features, read_aloud: features.read_aloud && canRead() };
+    return this.#wanted.fillMenu(list, leave, possible, this.#stage.isOffered, {
+      reset: () => this.reset(),
+      state: () => this.#chat.state,
+      sorry: () => this.#sorry(),
+      toggleReading: () => void this.#withReading((reading) => reading.toggle()),
+      toggleAvatar: () => this.#stage.toggle(),
+      reads: () => this.#reading?.isOn === true,
+      showsAvatar: () => this.#stage.isWanted,
+    });
   }
 
-  async #fillMenu(list: HTMLElement, leave: () => void): Promise<void> {
-    const { fillMenu, menuEntries } = await loadMore(this.#host.root);
-    const { features, avatar } = this.#config;
-    const sorry = (): void => this.#announce(this.#words.say("error"));
-    const entries = menuEntries(this.#words, { ...features, read_aloud: features.read_aloud && Reading.isPossible }, avatar.kind !== "none", {
-      reset: () => this.reset(),
-      save: () => void import("./save.ts").then(({ saveTranscript }) => saveTranscript(this.#chat.state, this.#words)).catch(sorry),
-      toggleReading: () => this.#reading.toggle(),
-      toggleAvatar: () => this.setTier((this.#avatarShown = !this.#avatarShown) ? avatar.tier : "text"),
-      hasTurns: () => this.#chat.state.turns.length > 0,
-      reads: () => this.#reading.isOn,
-      showsAvatar: () => this.#avatarShown,
-    });
-    fillMenu(list, entries, leave);
+  async #withReading(act: (reading: Reading) => void): Promise<void> {
+    const module = await import("./reading.ts").catch(() => this.#sorry());
+    if (!module || this.#disposed) return;
+    this.#reading ??= new module.Reading(this.#words.locale, (level) => this.#stage.speak(level));
+    act(this.#reading);
   }
 }

@@ -1,9 +1,10 @@
 /** The conversation: turns in order, days between them, the greeting above, always at its end unless the visitor reads on high. */
 
 import type { ChatState, Turn } from "../core/types.ts";
-import { html, icon, setText, textButton } from "./dom.ts";
+import { T } from "../locales/keys.ts";
+import { group, html, icon, setText, textButton } from "./dom.ts";
 import { type Deeds, isOpen, type MakeMarkdown, TurnView } from "./turn.ts";
-import { follows } from "./room.ts";
+import { endOf, follows } from "./room.ts";
 import type { Words } from "./words.ts";
 
 export interface Opening {
@@ -17,7 +18,7 @@ export class Log {
   readonly #log: HTMLElement;
   readonly #turns = html("div", { class: "turns" });
   readonly #loading: HTMLElement;
-  readonly #choices = html("div", { class: "choices first" });
+  readonly #choices: HTMLElement;
   readonly #jump: HTMLButtonElement;
   readonly #jumpText = html("span");
   readonly #words: Words;
@@ -34,18 +35,18 @@ export class Log {
   constructor(words: Words, deeds: Deeds, opening: Opening) {
     this.#words = words;
     this.#deeds = deeds;
-    this.#log = html("div", { class: "log", part: "log", role: "log", "aria-live": "off", "aria-label": words.say("log"), tabindex: 0 });
-    const greeting = html("div", { class: "answer greeting" }, html("span", { class: "sr" }, words.say("name_said")), html("div", { class: "answer-text", dir: "auto" }, opening.greeting || words.say("greeting_default")));
-    this.#loading = html("p", { class: "loading" }, words.say("loading"));
-    this.#choices.setAttribute("role", "group");
-    this.#choices.setAttribute("aria-label", words.say("suggestions"));
+    this.#log = html("div", { class: "log", part: "log", role: "log", "aria-live": "off", "aria-label": words.say(T.log), tabindex: 0 });
+    const greeting = html("div", { class: "answer greeting" }, html("span", { class: "sr" }, words.say(T.name_said)), html("div", { class: "answer-text", dir: "auto" }, opening.greeting || words.say(T.greeting_default)));
+    this.#loading = html("p", { class: "loading" }, words.say(T.loading));
+    this.#choices = group("choices first", words.say(T.suggestions));
     for (const question of opening.questions) {
       const choice = textButton("choice", question, () => deeds.ask(question));
       choice.dir = "auto";
       this.#choices.append(choice);
     }
     this.#log.append(greeting, this.#loading, this.#turns, this.#choices);
-    this.#jump = html("button", { type: "button", class: "jump", "aria-label": words.say("jump_to_end"), hidden: "" }, icon("bottom"), this.#jumpText);
+    // Its name holds what is to be seen on it: who speaks to a computer says that.
+    this.#jump = html("button", { type: "button", class: "jump", hidden: "" }, icon("bottom"), this.#jumpText, html("i", { class: "sr" }, words.say(T.jump_to_end)));
     this.#jump.addEventListener("click", () => this.toEnd());
     this.node = html("div", { class: "log-frame" }, this.#log, this.#jump);
     this.#log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
@@ -153,7 +154,8 @@ export class Log {
 
   #keep(): void {
     if (this.#sticks) {
-      this.#log.scrollTop = this.#log.scrollHeight;
+      const turn = this.#state?.turns.at(-1);
+      this.#log.scrollTop = endOf(this.#log, turn && !isOpen(turn) ? this.#views.get(turn.key)?.body : null);
       this.#lastTop = this.#log.scrollTop;
     }
     this.#showJump();
@@ -161,7 +163,7 @@ export class Log {
 
   #showJump(): void {
     this.#jump.hidden = this.#sticks;
-    setText(this.#jumpText, this.#unseen ? this.#words.count("new_messages", this.#unseen) : "");
+    setText(this.#jumpText, this.#unseen ? this.#words.count(T.new_messages, this.#unseen) : "");
   }
 }
 

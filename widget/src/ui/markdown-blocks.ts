@@ -341,6 +341,10 @@ export function settled(source: string, placed: readonly Placed[]): { length: nu
   let blocks = placed.length - 1;
   while (blocks > 0 && (placed[blocks]?.line ?? 0) + 2 >= lines.length) blocks -= 1;
   if (blocks <= 0) return { length: 0, blocks: 0 };
-  const line = placed[blocks]?.line ?? 0;
-  return { length: lines.slice(0, line).join("\n").length + 1, blocks };
+  return { length: lengthOf(lines.slice(0, placed[blocks]?.line ?? 0)), blocks };
+}
+
+/** Characters of whole lines, with their ends. */
+export function lengthOf(lines: readonly string[]): number {
+  return lines.reduce((sum, line) => sum + line.length + 1, 0);
 }

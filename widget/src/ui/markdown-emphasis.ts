@@ -24,8 +24,29 @@ const DEEPEST = 10;
 
 /** Pair the marks of emphasis; those left over are text, or closed at the end of a growing run. */
 export function emphasise(parts: readonly Part[], open = false): Span[] {
+  const { out, openers } = paired(parts);
+  for (const { mark, index } of open ? openers.reverse() : []) {
+    if (!mark.mends) continue;
+    const inner = asText(out.splice(index + 1));
+    out.pop();
+    if (inner.length > 0) wrap(out, mark, Math.min(mark.left, 2), inner);
+  }
+  return asText(out);
+}
+
+/** Whether a mark is left that what follows may close. */
+export function waits(parts: readonly Part[]): boolean {
+  return paired(parts).openers.length > 0;
+}
+
+interface Opener {
+  readonly mark: Mark;
+  readonly index: number;
+}
+
+function paired(parts: readonly Part[]): { out: Part[]; openers: Opener[] } {
   const out: Part[] = [];
-  const openers: { mark: Mark; index: number }[] = [];
+  const openers: Opener[] = [];
   /** For a kind of closer: below this many openers there is none for it. */
   const floors = new Map<string, number>();
   for (const part of parts) {
@@ -38,13 +59,7 @@ export function emphasise(parts: readonly Part[], open = false): Span[] {
     if (part.opens) openers.push({ mark: part, index: out.length });
     out.push(part);
   }
-  for (const { mark, index } of open ? openers.reverse() : []) {
-    if (!mark.mends) continue;
-    const inner = asText(out.splice(index + 1));
-    out.pop();
-    if (inner.length > 0) wrap(out, mark, Math.min(mark.left, 2), inner);
-  }
-  return asText(out);
+  return { out, openers };
 }
 
 function wrap(out: Part[], mark: Mark, used: number, children: readonly Span[]): void {
@@ -54,7 +69,7 @@ function wrap(out: Part[], mark: Mark, used: number, children: readonly Span[]):
   else out.push({ type: mark.sign === "~" ? "del" : used === 2 ? "strong" : "em", depth, children });
 }
 
-function pair(closer: Mark, out: Part[], openers: { mark: Mark; index: number }[], floors: Map<string, number>): void {
+function pair(closer: Mark, out: Part[], openers: Opener[], floors: Map<string, number>): void {
   while (closer.left > 0) {
     const kind = `${closer.sign}${closer.opens}${closer.length % 3}`;
     const floor = floors.get(kind) ?? 0;

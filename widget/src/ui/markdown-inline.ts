@@ -24,25 +24,50 @@ type Piece = readonly [key: string, make: () => Node];
 /** [1], [^1], [1, 2] */
 const CITATION = /\[\^?(\d{1,3}(?:\s?[,;]\s?\^?\d{1,3}){0,9})\]/g;
 
-/** Make `parent` show a run, of which it shows `before`. Returns what it shows now. */
-export function showInline(parent: HTMLElement, before: readonly Shown[], markdown: string, open: boolean, options: InlineOptions, fence: Fence): Shown[] {
-  const after = pieces(readSpans(markdown, open), false, options);
+/** The finished beginning of a run: so many pieces, and the words of the text after them. */
+export interface Finished {
+  readonly count: number;
+  readonly text: string;
+}
+
+const NOTHING: Finished = { count: 0, text: "" };
+
+/** Make `parent` show a run, of which it shows `before`: all but its `finished` beginning is `markdown`. Returns what it shows now. */
+export function showInline(
+  parent: HTMLElement,
+  before: readonly Shown[],
+  markdown: string,
+  open: boolean,
+  options: InlineOptions,
+  fence: Fence,
+  { count, text }: Finished = NOTHING,
+): Shown[] {
+  const after = piecesAfter(text, markdown, open, options);
   let same = 0;
-  while (same < after.length && after[same]?.[0] === before[same]?.[0]) same += 1;
-  const shown = before.slice(0, same);
-  const [old, next] = [before[same], after[same]];
+  while (same < after.length && after[same]?.[0] === before[count + same]?.[0]) same += 1;
+  const shown = before.slice(0, count + same);
+  const [old, next] = [before[count + same], after[same]];
   if (old?.[1].nodeType === 3 && next?.[0].startsWith(old[0])) {
     (old[1] as Text).appendData(next[0].slice(old[0].length)); // a selection in it survives
     shown.push([next[0], old[1]]);
   }
   for (const [, gone] of before.slice(shown.length)) parent.removeChild(gone);
-  for (const [key, make] of after.slice(shown.length)) {
+  for (const [key, make] of after.slice(shown.length - count)) {
     const made = make();
     const safe = made.nodeType === 1 ? fence(made as HTMLElement) : made;
     parent.append(safe);
     shown.push([key, safe]);
   }
   return shown;
+}
+
+/** The pieces of a run that goes on from a text. */
+export function piecesAfter(text: string, markdown: string, open: boolean, options: InlineOptions): Piece[] {
+  const more = pieces(readSpans(markdown, open), false, options);
+  const [first] = more;
+  if (text === "") return more;
+  const words = first === undefined || first[0].startsWith("\0") ? text : text + more.shift()?.[0];
+  return [[words, () => options.document.createTextNode(words)], ...more];
 }
 
 /** Put citations in their places below `root`: in all, or in those that have none. */

@@ -16,3 +16,8 @@ export function holdBack(source: string): string {
   const head = TABLE_HEAD.exec(sure);
   return head === null ? sure : sure.slice(0, head.index + head[0].length - head[0].trimStart().length);
 }
+
+/** Whether the last block of what is shown may still go on. */
+export function grows(shown: string): boolean {
+  return !/\n[ \t]*\n/.test(shown.slice(shown.trimEnd().length));
+}

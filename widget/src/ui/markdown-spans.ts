@@ -4,7 +4,7 @@
  * marks were closed, so that nobody sees `**bo` or `](htt` flicker by. Pure; used by `markdown-inline.ts`.
  */
 
-import { emphasise, type Part } from "./markdown-emphasis.ts";
+import { emphasise, type Part, waits } from "./markdown-emphasis.ts";
 
 export type Span =
   | { readonly type: "text" | "escape" | "code"; readonly text: string }
@@ -43,6 +43,11 @@ export function readSpans(source: string, open = false): Span[] {
   return new Reader(open ? source.replace(HALF, "") : source, open).read();
 }
 
+/** Whether nothing in a run, which ends with a space, waits for a partner: it reads the same whatever follows. */
+export function isWhole(source: string): boolean {
+  return !/<br\s{1,9}$/i.test(source) && new Reader(source, false).isWhole();
+}
+
 class Reader {
   readonly #source: string;
   readonly #open: boolean;
@@ -54,6 +59,8 @@ class Reader {
   readonly #lastEnd: number;
   /** Lengths of backtick runs that have no partner farther on. */
   readonly #unpaired = new Set<number>();
+  /** "[text](" without its end: what follows may bring it. */
+  #isCut = false;
 
   constructor(source: string, open: boolean) {
     this.#source = source;
@@ -62,6 +69,17 @@ class Reader {
   }
 
   read(): Span[] {
+    this.#scan();
+    if (this.#open) this.#mendBracket();
+    return emphasise(this.#parts, this.#open);
+  }
+
+  isWhole(): boolean {
+    this.#scan();
+    return this.#brackets.length === 0 && this.#unpaired.size === 0 && !this.#isCut && !waits(this.#parts);
+  }
+
+  #scan(): void {
     const source = this.#source;
     while (this.#at < source.length) {
       SPECIAL.lastIndex = this.#at;
@@ -71,8 +89,6 @@ class Reader {
       if (next < source.length) this.#special(source[next] ?? "");
     }
     this.#flush();
-    if (this.#open) this.#mendBracket();
-    return emphasise(this.#parts, this.#open);
   }
 
   /** Whether a mark here may be closed by what comes. */
@@ -198,6 +214,7 @@ class Reader {
     const next = this.#source[this.#at + 1];
     const target = next === "(" && this.#at < this.#lastEnd ? targetAt(this.#source, this.#at + 2) : null;
     if (target === null) {
+      this.#isCut ||= next === "(";
       if (!this.#mends(bracket.at) || !this.#isHalf(next)) return this.#literal(1);
       this.#flush();
       this.#parts.splice(bracket.part, 1);

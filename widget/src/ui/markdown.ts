@@ -3,15 +3,16 @@
  *
  * Nothing of an answer is ever parsed as HTML: blocks and spans become nodes made here; what spans became passes a second
  * fence (`fence.ts`) before it is attached. Each block remembers what it was made from, so that a later text changes only what differs:
- * finished blocks keep their nodes (and a selection in them), the open one grows. Blocks that no later text can change are
- * not even read again. Made by `messages.ts`, one for all answers of a panel.
+ * finished blocks keep their nodes (and a selection in them), the open one grows. What no later text can change is not even read
+ * again; of long blocks that grow, `markdown-long.ts` draws the rest alone. Made by `answers.ts`, one for each answer.
  */
 
 import { loadFence, type Fence } from "./fence.ts";
-import { readBlocks, settled, type Block } from "./markdown-blocks.ts";
-import { cite, showInline, type InlineOptions } from "./markdown-inline.ts";
+import { type Block, readBlocks, settled } from "./markdown-blocks.ts";
+import { cite, type InlineOptions, showInline } from "./markdown-inline.ts";
 import { cleanCode } from "./markdown-links.ts";
-import { holdBack } from "./markdown-mend.ts";
+import type { Long } from "./markdown-long.ts";
+import { grows, holdBack } from "./markdown-mend.ts";
 
 export interface MarkdownLabels {
   readonly code: string;
@@ -23,6 +24,8 @@ export interface MarkdownLabels {
 export interface MarkdownOptions extends InlineOptions {
   /** `loadFence`'s; loaded when left out. */
   readonly fence?: Fence;
+  /** `markdown-long.ts`'s; loaded for the first long block when left out. */
+  readonly Long?: typeof Long;
   /** Made anew for each code block and put at the end of its head; `read` gives the code as it stands then. */
   codeAction?(read: () => string): Node | null;
   /** What screen readers say; English without. */
@@ -38,7 +41,7 @@ export interface Markdown {
 }
 
 /** What was drawn, and from what. */
-interface Drawn {
+export interface Drawn {
   /** What an element is made of that does not change with its content: only one of the same kind is brought up to a block. */
   readonly kind: string;
   readonly node: HTMLElement;
@@ -49,10 +52,10 @@ interface Drawn {
   inline: ReturnType<typeof showInline>;
 }
 
-interface View {
+export interface View {
   source: string;
   final: boolean;
-  settled: { length: number; blocks: number };
+  settled: { readonly length: number; readonly blocks: number };
   blocks: readonly Drawn[];
   /** Not before this time is a growing text drawn again. */
   next_ms: number;
@@ -61,27 +64,45 @@ interface View {
 /** After a slow drawing, its time times this passes before the next: the page stays usable. */
 const REST = 4;
 const SLOW_MS = 12;
+/** A block that grows and has fewer characters is read again as a whole: that takes less than a millisecond. */
+const LONG = 1_500;
 const ENGLISH: MarkdownLabels = { code: "Code", table: "Table", done: "Done", open: "To do" };
+
+/** Make a code block show `text`. */
+export function showCode(body: HTMLElement, text: string): void {
+  const last = body.firstChild as Text | null;
+  if (last !== null && text.startsWith(last.data)) last.appendData(text.slice(last.length)); // a selection in it survives
+  else body.textContent = text;
+}
 
 export async function createMarkdown(options: MarkdownOptions): Promise<Markdown> {
   const views = new WeakMap<HTMLElement, View>();
   const fence = options.fence ?? (await loadFence(options.document));
   const labels = options.labels ?? ENGLISH;
+  let long = options.Long && new options.Long(patch, options, fence);
 
   function show(target: HTMLElement, view: View, source: string, final: boolean): void {
+    if (!final && long?.goOn(target, view, source)) return;
     // The whole text is read again at its end: whatever came in between, the result is that of the whole text.
     if (final || !source.startsWith(view.source.slice(0, view.settled.length))) view.settled = { length: 0, blocks: 0 };
     const { length, blocks } = view.settled;
     const rest = source.slice(length);
     const shown = final ? rest : holdBack(rest);
     const placed = readBlocks(shown);
-    const open = !final && !/\n[ \t]*\n/.test(shown.slice(shown.trimEnd().length));
-    const fresh = patch(target, view.blocks.slice(blocks), placed.map(({ block }) => block), open);
+    const fresh = patch(target, view.blocks.slice(blocks), placed.map(({ block }) => block), !final && grows(shown));
     view.blocks = [...view.blocks.slice(0, blocks), ...fresh];
     cite(target, final, options);
     if (final) return;
     const more = settled(shown, placed);
     view.settled = { length: length + more.length, blocks: blocks + more.blocks };
+    if (shown.length - more.length < LONG) return;
+    if (long) long.seek(view, shown.slice(more.length));
+    else void bring().catch(() => undefined); // drawn as well without it, only more slowly; the next piece tries again
+  }
+
+  async function bring(): Promise<void> {
+    const { Long } = await import("./markdown-long.ts");
+    long ??= new Long(patch, options, fence);
   }
 
   /** Make `parent`, which now shows `before`, show `blocks`. `open`: the last of them still grows. */
@@ -153,14 +174,9 @@ export async function createMarkdown(options: MarkdownOptions): Promise<Markdown
 
   /** Bring an element up to its block. */
   function fill(drawn: Drawn, block: Block, open: boolean): void {
-    if (block.type === "code") {
-      const text = cleanCode(block.text);
-      const last = drawn.body.firstChild as Text | null;
-      if (last !== null && text.startsWith(last.data)) last.appendData(text.slice(last.length)); // a selection in it survives
-      else drawn.body.textContent = text;
-    } else if ("text" in block) {
-      drawn.inline = showInline(drawn.body, drawn.inline, block.text, open, options, fence);
-    } else if ("children" in block) {
+    if (block.type === "code") showCode(drawn.body, cleanCode(block.text));
+    else if ("text" in block) drawn.inline = showInline(drawn.body, drawn.inline, block.text, open, options, fence);
+    else if ("children" in block) {
       if (block.type === "list") drawn.node.classList.toggle("loose", block.loose);
       drawn.children = patch(drawn.body, drawn.children, block.children, open);
     }
@@ -189,7 +205,7 @@ export async function createMarkdown(options: MarkdownOptions): Promise<Markdown
         views.set(target, view);
         target.replaceChildren();
       }
-      const source = markdown.replace(/\r\n?/g, "\n");
+      const source = markdown.includes("\r") ? markdown.replace(/\r\n?/g, "\n") : markdown;
       if (source === view.source && final === view.final) {
         if (final) cite(target, false, options);
         return;

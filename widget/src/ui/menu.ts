@@ -34,8 +34,15 @@ export class Menu {
     this.#button.focus();
   }
 
+  /** Not every press elsewhere moves the focus. */
+  readonly #pressed = (event: Event): void => {
+    if (!event.composedPath().includes(this.node)) this.close();
+  };
+
   async #show(wanted: boolean): Promise<void> {
     this.#isWanted = wanted;
+    document.removeEventListener("pointerdown", this.#pressed);
+    if (wanted) document.addEventListener("pointerdown", this.#pressed);
     this.#button.setAttribute("aria-expanded", String(wanted));
     if (wanted) await this.#fill(this.#list, () => this.#leave()).catch(() => (this.#isWanted = false));
     this.#list.hidden = !this.#isWanted;

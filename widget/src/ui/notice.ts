@@ -1,9 +1,18 @@
 /** How the connection stands, where there is something to tell: in a line above the composer and a word in the header. */
 
 import type { ChatState } from "../core/types.ts";
+import { T } from "../locales/keys.ts";
 import { html, setText, textButton } from "./dom.ts";
 import type { Words } from "./words.ts";
 
+const STATUS = {
+  idle: T.status_connecting,
+  connecting: T.status_connecting,
+  online: T.status_online,
+  reconnecting: T.status_reconnecting,
+  offline: T.status_offline,
+  refused: T.status_refused,
+};
 /** A short break is nobody's business. */
 const QUIET_MS = 1_200;
 
@@ -19,7 +28,7 @@ export class Notice {
 
   constructor(words: Words, wake: () => void) {
     this.#words = words;
-    this.#again = textButton("pill", words.say("retry_now"), wake);
+    this.#again = textButton("pill", words.say(T.retry_now), wake);
     this.node.append(this.#text, this.#again);
   }
 
@@ -48,20 +57,25 @@ export class Notice {
     const shown = this.#isBroken(state) && connection === "reconnecting" && Date.now() - this.#since_ms > QUIET_MS;
     const short =
       connection === "reconnecting" && left > 0
-        ? words.count("status_reconnecting_in", left)
-        : words.say(connection === "idle" ? "status_connecting" : `status_${connection}`);
+        ? words.count(T.status_reconnecting_in, left)
+        : words.say(STATUS[connection]);
     setText(this.status, short);
     this.status.dataset["state"] = connection;
     const text =
-      connection === "offline" ? words.own("offline") : connection === "refused" ? this.#refusal(state) : shown ? words.say("server_away") : "";
+      connection === "offline" ? words.own("offline", T.offline) : connection === "refused" ? this.#refusal(state) : shown ? words.say(T.server_away) : "";
     this.node.hidden = !text;
     setText(this.#text, text);
-    this.#again.hidden = !(shown || connection === "offline");
+    this.#again.hidden = !(shown || connection === "offline" || this.#isSignedOut(state));
     if (this.#isBroken(state)) this.#timer = setTimeout(() => this.#draw(), 1000);
   }
 
+  /** The page may have logged its visitor in again meanwhile. */
+  #isSignedOut(state: ChatState): boolean {
+    return state.connection === "refused" && state.failure?.code === "unauthenticated";
+  }
+
   #refusal(state: ChatState): string {
-    if (state.failure?.code === "forbidden") return this.#words.say("refused_origin");
-    return this.#words.say(state.failure?.code === "unauthenticated" ? "signed_out" : "refused_unknown");
+    if (state.failure?.code === "forbidden") return this.#words.say(T.refused_origin);
+    return this.#words.say(this.#isSignedOut(state) ? T.signed_out : T.refused_unknown);
   }
 }

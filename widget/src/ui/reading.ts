@@ -1,25 +1,19 @@
-/** Answers read aloud: off until the visitor asks for it, with the browser's voices brought in then. Used by `panel.ts`. */
+/** Answers read aloud: off until the visitor asks for it, and loaded then, with the voices. Used by `livepanel.ts`. */
 
 import type { Turn } from "../core/types.ts";
-import type { Speech } from "./speech.ts";
+import { createSpeech, type Speech } from "./speech.ts";
 
 export class Reading {
-  readonly #locale: string;
   readonly #onLevel: (level: number) => void;
-  #speech: Promise<Speech> | null = null;
+  #speech: Speech;
   #isOn = false;
-  /** Counts what was asked for: what comes in late of an earlier wish is not read. */
-  #wish = 0;
+  /** The one answer that is being read because of its button. */
+  #one: string | null = null;
 
   /** `onLevel`: how wide the mouth is, 0..1, with the voice. */
   constructor(locale: string, onLevel: (level: number) => void) {
-    this.#locale = locale;
     this.#onLevel = onLevel;
-  }
-
-  /** Whether this browser can speak at all. */
-  static get isPossible(): boolean {
-    return "speechSynthesis" in window;
+    this.#speech = this.#speak(locale);
   }
 
   /** Whether answers are read as they come. */
@@ -27,45 +21,40 @@ export class Reading {
     return this.#isOn;
   }
 
+  /** The language of the answers to come; whether they are read stays as it was. */
+  setLocale(locale: string): void {
+    this.stop();
+    this.#speech = this.#speak(locale);
+  }
+
   toggle(): void {
     this.#isOn = !this.#isOn;
-    if (this.#isOn) void this.#load();
-    else this.stop();
+    if (!this.#isOn) this.stop();
   }
 
   /** An answer grows, or is whole. */
   follow(turn: Turn, final: boolean): void {
-    if (this.#isOn) this.#say(turn.answer.text, final);
+    if (this.#isOn) this.#speech.speak(turn.answer.text, final);
   }
 
-  /** One answer from its beginning. */
+  /** One answer from its beginning; the same once more: no longer. */
   read(turn: Turn): void {
+    const again = this.#one === turn.key;
     this.stop();
-    this.#say(turn.answer.text, true);
+    if (again) return;
+    this.#one = turn.key;
+    this.#speech.speak(turn.answer.text);
   }
 
   stop(): void {
-    this.#wish += 1;
-    void this.#speech?.then((speech) => speech.stop()).catch(() => undefined);
+    this.#one = null;
+    this.#speech.stop();
   }
 
-  #say(text: string, final: boolean): void {
-    const wish = this.#wish;
-    void this.#load()
-      .then((speech) => {
-        if (wish === this.#wish) speech.speak(text, final);
-      })
-      .catch(() => undefined);
-  }
-
-  #load(): Promise<Speech> {
-    this.#speech ??= import("./speech.ts").then(
-      ({ createSpeech }) => createSpeech({ locale: this.#locale, onLevel: this.#onLevel }),
-      (error: unknown) => {
-        this.#speech = null; // no network now: the next wish tries again
-        throw error;
-      },
-    );
-    return this.#speech;
+  #speak(locale: string): Speech {
+    const onSpeaking = (on: boolean): void => {
+      if (!on) this.#one = null;
+    };
+    return createSpeech({ locale, onLevel: this.#onLevel, onSpeaking });
   }
 }

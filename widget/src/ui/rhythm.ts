@@ -1,7 +1,7 @@
 /**
  * The mouth's rhythm out of a text that streams in. Pieces come in bursts, a mouth moves by syllables: each piece becomes beats of
  * how wide the mouth is, played one after the other, with rests where a speaker would breathe. Pure; the clock is the
- * caller's. Used by `presence.ts`.
+ * caller's. Used by `stage.ts`.
  */
 
 export interface Beat {
@@ -17,38 +17,28 @@ const SYLLABLE_MS = 130;
 const WORD_MS = 40;
 const COMMA_MS = 160;
 const SENTENCE_MS = 340;
-/** Signs that are read as a syllable each: Chinese, Japanese, Korean. */
-const SIGN = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/u;
-const PIECES = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\p{L}+|\p{N}|[.!?…。！？:]+|[,;،、，；–—]|\s+/gu;
-/** Latin, Greek and Cyrillic vowels (with their marks taken off); other scripts are counted by letters. */
-const VOWELS = /[aeiouyœæøαεηιουωаеёиоуыэюяіїє]+/giu;
-const LETTERS_A_SYLLABLE = 2.5;
+/** Words, signs that are read as a syllable each (Chinese, Japanese, Korean), digits, and where a speaker rests. */
+const PIECES = /([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])|(\p{L}[\p{L}\p{M}]*)|(\p{N})|([.!?…。！？:]+|\s*\n\n\s*)|([,;،、，；–—])|\s+/gu;
+/** Latin, Greek and Cyrillic vowels, without their marks; other scripts have a syllable for each three letters. */
+const SYLLABLES = /[aeiouyœæøαεηιουωаеёиоуыэюяіїє]+/giu;
+const LONGEST_WORD = 12;
 const WIDE: Readonly<Record<string, number>> = { a: 1, o: 0.9, e: 0.75, u: 0.6, i: 0.5, y: 0.5 };
 
 /** The beats of a piece of text. Anything but letters and digits is a rest or nothing. */
 export function beatsOf(text: string): Beat[] {
-  const beats: Beat[] = [];
-  for (const [piece] of text.matchAll(PIECES)) {
-    if (SIGN.test(piece)) beats.push({ level: 0.75, ms: SYLLABLE_MS * 1.3 });
-    else if (/\p{N}/u.test(piece)) beats.push({ level: 0.7, ms: SYLLABLE_MS * 2 });
-    else if (/\p{L}/u.test(piece)) beats.push(...syllables(piece));
-    else if (/[.!?…。！？:]/u.test(piece)) beats.push({ level: 0, ms: SENTENCE_MS });
-    else if (/\s/u.test(piece)) beats.push({ level: 0, ms: piece.includes("\n\n") ? SENTENCE_MS : WORD_MS });
-    else beats.push({ level: 0, ms: COMMA_MS });
-  }
-  return beats;
+  return [...text.matchAll(PIECES)].flatMap(([, sign, word, digit, end, comma]) => {
+    if (word) return syllables(word);
+    if (sign || digit) return [{ level: 0.7, ms: SYLLABLE_MS * (sign ? 1.3 : 2) }];
+    return [{ level: 0, ms: end ? SENTENCE_MS : comma ? COMMA_MS : WORD_MS }];
+  });
 }
 
 function syllables(word: string): Beat[] {
   const plain = word.normalize("NFD").replace(/\p{M}/gu, "");
-  const groups = plain.match(VOWELS);
-  if (groups === null) {
-    const count = Math.max(1, Math.round([...plain].length / LETTERS_A_SYLLABLE));
-    return Array.from({ length: Math.min(count, 12) }, () => ({ level: 0.65, ms: SYLLABLE_MS }));
-  }
+  const groups = plain.match(SYLLABLES) ?? plain.match(/.{1,3}/gu) ?? [];
   // A silent e at an end is worth no syllable of its own, but one word is worth at least one.
-  const spoken = groups.length > 1 && /[^aeiouy]e$/i.test(plain) ? groups.slice(0, -1) : groups;
-  return spoken.slice(0, 12).map((group) => ({ level: WIDE[group[0]?.toLowerCase() ?? ""] ?? 0.7, ms: SYLLABLE_MS }));
+  if (groups.length > 1 && /[^aeiouy]e$/i.test(plain)) groups.pop();
+  return groups.slice(0, LONGEST_WORD).map((group) => ({ level: WIDE[group[0]?.toLowerCase() ?? ""] ?? 0.7, ms: SYLLABLE_MS }));
 }
 
 /** Beats that wait to be played. */

@@ -45,3 +45,15 @@ export function follows(before: boolean, lastTop: number, now: Scrolled): boolea
   if (now.scrollHeight - now.scrollTop - now.clientHeight < NEAR_PX) return true;
   return before && now.scrollTop >= lastTop - 1;
 }
+
+/** Between the log's edge and an answer's first line that is held there. */
+const ABOVE_PX = 12;
+
+/**
+ * Where a log that follows its end is scrolled to. A whole answer that fits stays in view from its first line: what is offered
+ * below it may wait. `answer`: its place among what scrolls; none while it is being written, and no height where there is none.
+ */
+export function endOf(log: Scrolled, answer?: { readonly offsetTop: number; readonly offsetHeight: number } | null): number {
+  const end = log.scrollHeight - log.clientHeight;
+  return answer?.offsetHeight && answer.offsetHeight < log.clientHeight - ABOVE_PX ? Math.min(end, answer.offsetTop - ABOVE_PX) : end;
+}

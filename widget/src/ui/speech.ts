@@ -33,6 +33,8 @@ export interface Speech {
 /** Chromium stops voices of the network after 15 s: nothing longer is handed over at once. */
 const LONGEST = 220;
 const MOUTH_MS = 110;
+/** A voice that says neither that it speaks nor that it has ended: so long it is waited for. */
+const LOST_MS = 4_000;
 /** The end of a sentence: its mark with a space after it, a mark of a script without spaces, or a line's end. */
 const SENTENCE_END = /[.!?…]+["'”’»)\]]*(?=\s)|[。！？؟؛]|\n+/g;
 
@@ -63,6 +65,8 @@ class Reader implements Speech {
   #speaking = false;
   #mouth: (() => void) | null = null;
   #spoken_ms = 0;
+  #silent_ms = 0;
+  #done: (() => void) | null = null;
   /** Words are reported by some voices only; without reports the mouth moves by itself. */
   #reported = false;
 
@@ -122,6 +126,8 @@ class Reader implements Speech {
       if (this.#current === utterance) this.#options.onLevel(0.9);
     };
     this.#current = utterance;
+    this.#done = done;
+    this.#silent_ms = 0;
     this.#begin();
     synthesis.speak(utterance);
     synthesis.resume(); // Chromium stays paused after an earlier pause
@@ -138,6 +144,9 @@ class Reader implements Speech {
   /** Between reports: two waves of different length, so that no mouth flaps like a metronome. */
   #move(): void {
     this.#spoken_ms += MOUTH_MS;
+    const { speaking, pending } = this.#ports.synthesis ?? {};
+    this.#silent_ms = speaking === false && pending === false ? this.#silent_ms + MOUTH_MS : 0;
+    if (this.#silent_ms >= LOST_MS) return this.#done?.(); // some engines forget to report an end
     const wave = Math.abs(Math.sin(this.#spoken_ms / 130) * Math.sin(this.#spoken_ms / 410 + 0.6));
     this.#options.onLevel(this.#reported ? 0.25 + 0.35 * wave : 0.2 + 0.7 * wave);
   }

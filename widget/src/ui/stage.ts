@@ -1,5 +1,6 @@
 /** The avatar's place in the panel: what it hears (cues, text, voice) and where it looks (pointer, the text being written). */
 
+import type { Store } from "../embed/store.ts";
 import { mountAvatar } from "../avatar/index.ts";
 import type { Avatar } from "../avatar/types.ts";
 import type { AvatarConfig, TierSetting } from "../config.ts";
@@ -12,6 +13,10 @@ const WRITING_MS = 2_500;
 /** Longer than any cue has to wait for its turn. */
 const REST_MS = 1_800;
 
+/** Under this name the browser remembers that the visitor wants no avatar. */
+const CHOICE = "avatar";
+const OFF = "off";
+
 export interface StageActs {
   emit(name: string, detail: unknown): void;
   /** Whether something is drawn has changed. */
@@ -23,20 +28,53 @@ export class Stage {
   /** What the avatar fills. In the small stage it is larger than its frame, which shows the head alone. */
   readonly #figure = html("div", { class: "figure" });
   readonly #acts: StageActs;
+  readonly #local: Store;
   readonly #rhythm = new Rhythm();
   #avatar: Avatar | null = null;
   #active = false;
   /** What was to be played before it was there. */
   #early: string | null = null;
+  #config: AvatarConfig;
+  /** What the page or the chatbot asks for; the visitor may have none of it. */
+  #tier: TierSetting;
+  #isWanted: boolean;
   #disposed = false;
   #mouth: ReturnType<typeof setTimeout> | undefined;
   #resting: ReturnType<typeof setTimeout> | undefined;
   #writing: ReturnType<typeof setTimeout> | undefined;
   readonly #point = (event: PointerEvent): void => this.#look(event.clientX, event.clientY);
 
-  constructor(acts: StageActs) {
+  /** `local`: where the visitor's choice is kept. */
+  constructor(config: AvatarConfig, local: Store, acts: StageActs) {
+    this.#config = config;
+    this.#tier = config.tier;
+    this.#local = local;
+    this.#isWanted = local.get(CHOICE) !== OFF;
     this.#acts = acts;
     this.node.append(this.#figure);
+    // Before the avatar is there its place is kept free, so that nothing moves when it comes.
+    this.node.hidden = !this.isOffered || !this.#isWanted;
+  }
+
+  /** Whether this chatbot has an avatar. */
+  get isOffered(): boolean {
+    return this.#config.kind !== "none" && this.#tier !== "text";
+  }
+
+  /** Whether the visitor wants to see it. */
+  get isWanted(): boolean {
+    return this.#isWanted;
+  }
+
+  /** The visitor hides it, or wants it back; this browser remembers. */
+  toggle(): void {
+    this.#isWanted = !this.#isWanted;
+    this.#local.set(CHOICE, this.#isWanted ? null : OFF);
+    this.#avatar?.setTier(this.#tierNow);
+  }
+
+  get #tierNow(): TierSetting {
+    return this.#isWanted ? this.#tier : "text";
   }
 
   /** Whether there is anything to see, or will be. */
@@ -44,18 +82,14 @@ export class Stage {
     return !this.node.hidden;
   }
 
-  /** Before the avatar is there its place is kept free, so that nothing moves when it comes. */
-  reserve(config: AvatarConfig): void {
-    this.#show(config.kind !== "none" && config.tier !== "text");
-  }
-
   /** `base`: the server. */
-  async mount(given: AvatarConfig, base: string): Promise<void> {
-    const config = { ...given, url: modelAddress(given.url, base) };
-    if (config.kind === "none" || this.#disposed) return;
+  async mount(base: string): Promise<void> {
+    const given = this.#config;
+    if (given.kind === "none" || this.#disposed) return;
+    const config = { ...given, url: modelAddress(given.url, base), tier: this.#tierNow };
     const avatar = await mountAvatar({
       container: this.#figure,
-      config: config.kind === "face" ? { ...config, tier: "2d" } : config,
+      config,
       reducedMotion: matchMedia("(prefers-reduced-motion: reduce)").matches,
       onTier: (tier, reason) => {
         this.node.dataset["tier"] = tier;
@@ -66,6 +100,7 @@ export class Stage {
     });
     if (this.#disposed) return avatar.dispose();
     this.#avatar = avatar;
+    if (this.#tierNow !== config.tier) avatar.setTier(this.#tierNow); // asked for meanwhile
     avatar.setActive(this.#active);
     avatar.cue("wave");
     if (this.#early) avatar.cue(this.#early);
@@ -129,11 +164,13 @@ export class Stage {
   }
 
   restyle(config: AvatarConfig): void {
+    this.#config = config;
     this.#avatar?.setColors(config.colors);
   }
 
   setTier(tier: TierSetting): void {
-    this.#avatar?.setTier(tier);
+    this.#tier = tier;
+    this.#avatar?.setTier(this.#tierNow);
   }
 
   dispose(): void {

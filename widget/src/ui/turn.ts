@@ -1,12 +1,13 @@
 /** One message of the visitor with its answer, kept in step with its `Turn`. Made and ordered by `log.ts`. */
 
-import type { Rating, Source, SuggestedAction, Turn } from "../core/types.ts";
-import { html, icon, iconButton, safeLink, setText, textButton } from "./dom.ts";
+import type { Failure, Rating, Source, SuggestedAction, Turn } from "../core/types.ts";
+import { T } from "../locales/keys.ts";
+import { group, html, icon, iconButton, safeLink, setText, textButton } from "./dom.ts";
 import type { Markdown } from "./markdown.ts";
 import type * as More from "./more.ts";
 import type { Words } from "./words.ts";
 
-/** What can be done in the log; `panel.ts` does it. */
+/** What can be done in the log; `livepanel.ts` does it. */
 export interface Deeds {
   ask(text: string): void;
   /** Tell the page that a suggested action was chosen. */
@@ -17,8 +18,8 @@ export interface Deeds {
   /** For those who listen. */
   tell(text: string): void;
   rate(key: string, rating: Rating | null, comment?: string): Promise<void>;
-  openSource(key: string, n: number, opener: HTMLElement): void;
-  /** Read an answer aloud, or stop; null: this browser has no voice or the chatbot does not want one. */
+  openSource(turn: Turn, n: number, opener: HTMLElement): void;
+  /** Read an answer aloud, or stop doing so; null: this browser has no voice or the chatbot does not want one. */
   readonly read: ((turn: Turn) => void) | null;
   readonly rates: boolean;
   /** What is seldom wanted. */
@@ -48,31 +49,33 @@ export class TurnView {
   readonly #answer = html("div", { class: "answer" });
   readonly #typing: HTMLElement;
   readonly #notes = html("p", { class: "state" });
-  readonly #sources = html("div", { class: "sources" });
+  readonly #sources: HTMLElement;
   readonly #tools = html("div", { class: "tools" });
   readonly #comment = html("div", { class: "comment" });
   readonly #trouble = html("div", { class: "trouble" });
-  readonly #actions = html("div", { class: "choices" });
+  readonly #actions: HTMLElement;
   #turn: Turn;
-  #until_ms = 0;
-  #timer: ReturnType<typeof setInterval> | undefined;
+  #shownTrouble: Failure | null = null;
+  /** Ends what counts down in the trouble. */
+  #calm: (() => void) | undefined;
   #thumbs: readonly HTMLButtonElement[] = [];
   #isRating = false;
   #markdown: Markdown | null = null;
   #isMade = false;
+  /** What stands there, to be made anew only where it differs: what has the focus keeps it. */
+  #shownSources = "";
+  #shownActions = "";
 
   constructor(turn: Turn, words: Words, deeds: Deeds) {
     this.#turn = turn;
     this.#words = words;
     this.#deeds = deeds;
-    this.#typing = html("div", { class: "typing", role: "img", "aria-label": words.say("thinking") }, html("i"), html("i"), html("i"));
-    this.#mine.append(html("span", { class: "sr" }, words.say("you_said")), this.#text, this.#state);
-    this.#answer.append(html("span", { class: "sr" }, words.say("name_said")), this.body, this.#typing, this.#notes, this.#sources, this.#tools, this.#comment);
+    this.#typing = html("div", { class: "typing", role: "img", "aria-label": words.say(T.thinking) }, html("i"), html("i"), html("i"));
+    this.#sources = group("sources", words.say(T.sources));
+    this.#actions = group("choices", words.say(T.actions));
+    this.#mine.append(html("span", { class: "sr" }, words.say(T.you_said)), this.#text, this.#state);
+    this.#answer.append(html("span", { class: "sr" }, words.say(T.name_said)), this.body, this.#typing, this.#notes, this.#sources, this.#tools, this.#comment);
     this.node.append(this.#mine, this.#answer, this.#trouble, this.#actions);
-    this.#sources.setAttribute("role", "group");
-    this.#sources.setAttribute("aria-label", words.say("sources"));
-    this.#actions.setAttribute("role", "group");
-    this.#actions.setAttribute("aria-label", words.say("actions"));
   }
 
   get turn(): Turn {
@@ -81,7 +84,6 @@ export class TurnView {
 
   /** `isLast`: of the conversation; only there follow-ups are offered. `isOnline`: whether what waits is on its way. */
   update(turn: Turn, isLast: boolean, isOnline: boolean, make: MakeMarkdown | null): void {
-    const before = this.#turn;
     this.#turn = turn;
     const ended = !isOpen(turn);
     this.node.classList.toggle("unsent", turn.phase === "sending");
@@ -97,39 +99,43 @@ export class TurnView {
     else if (text) this.#markdown.update(this.body, text, ended);
     this.body.classList.toggle("open", !ended && !!text);
     setText(this.#notes, this.#notesOf(turn, ended));
-    if (before === turn || before.answer.sources !== turn.answer.sources || ended !== !isOpen(before)) this.#showSources(ended ? turn.answer.sources : []);
+    this.#showSources(ended ? turn.answer.sources : []);
     this.#showTools(ended && !!text);
     this.#showTrouble(turn);
     this.#showActions(isLast && ended ? turn.answer.actions : []);
   }
 
   dispose(): void {
-    clearInterval(this.#timer);
+    this.#calm?.();
+    this.#shownTrouble = null;
     this.node.remove();
   }
 
   #stateOf(turn: Turn, isOnline: boolean): string {
-    if (turn.phase === "sending") return this.#words.say(isOnline ? "sending" : "queued");
-    if (turn.phase === "refused") return this.#words.say("not_sent");
-    if (turn.phase === "merged") return this.#words.say("merged");
+    if (turn.phase === "sending") return this.#words.say(isOnline ? T.sending : T.queued);
+    if (turn.phase === "refused") return this.#words.say(T.not_sent);
+    if (turn.phase === "merged") return this.#words.say(T.merged);
     return this.#words.time(new Date(turn.createdAt));
   }
 
   #notesOf(turn: Turn, ended: boolean): string {
-    if (turn.phase === "handed_off") return this.#words.own("handoff");
-    if (turn.phase === "stopped") return this.#words.say("stopped");
-    return ended && turn.answer.partial ? this.#words.say("partial") : "";
+    if (turn.phase === "handed_off") return this.#words.own("handoff", T.handoff);
+    if (turn.phase === "stopped") return this.#words.say(T.stopped);
+    return ended && turn.answer.partial ? this.#words.say(T.partial) : "";
   }
 
   #showSources(sources: readonly Source[]): void {
     this.#sources.hidden = sources.length === 0;
+    const key = JSON.stringify(sources);
+    if (this.#shownSources === key) return;
+    this.#shownSources = key;
     this.#sources.replaceChildren(
       ...sources.map((source) => {
-        const title = source.title || this.#words.say("source_untitled");
-        const before = html("span", { class: "sr" }, this.#words.say("source_n", { n: source.n, title: "" }));
+        const title = source.title || this.#words.say(T.source_untitled);
+        const before = html("span", { class: "sr" }, this.#words.say(T.source_n, { n: source.n, title: "" }));
         const number = html("b", { "aria-hidden": "true" }, String(source.n));
         const chip = html("button", { type: "button", class: "chip", title }, before, number, html("span", { dir: "auto" }, title));
-        chip.addEventListener("click", () => this.#deeds.openSource(this.#turn.key, source.n, chip));
+        chip.addEventListener("click", () => this.#deeds.openSource(this.#turn, source.n, chip));
         return chip;
       }),
     );
@@ -148,8 +154,8 @@ export class TurnView {
 
   #cite(n: number): Node | null {
     if (!this.#turn.answer.sources.some((source) => source.n === n)) return null;
-    const mark = html("button", { type: "button", class: "cite", "aria-label": this.#words.say("footnote", { n }) }, String(n));
-    mark.addEventListener("click", () => this.#deeds.openSource(this.#turn.key, n, mark));
+    const mark = html("button", { type: "button", class: "cite", "aria-label": this.#words.say(T.footnote, { n }) }, String(n));
+    mark.addEventListener("click", () => this.#deeds.openSource(this.#turn, n, mark));
     return mark;
   }
 
@@ -164,14 +170,14 @@ export class TurnView {
 
   #makeTools(): HTMLElement[] {
     const words = this.#words;
-    const copy = iconButton("copy", words.say("copy_answer"), () => void this.#copy(copy));
+    const copy = iconButton("copy", words.say(T.copy_answer), () => void this.#copy(copy));
     const tools = [copy];
-    if (this.#deeds.read) tools.push(iconButton("speak", words.say("read_this"), () => this.#deeds.read?.(this.#turn)));
+    if (this.#deeds.read) tools.push(iconButton("speak", words.say(T.read_this), () => this.#deeds.read?.(this.#turn)));
     if (this.#deeds.rates && this.#turn.messageId) {
-      this.#thumbs = [
-        iconButton("up", words.say("rate_up"), () => void this.#rate("up")),
-        iconButton("down", words.say("rate_down"), () => void this.#rate("down")),
-      ];
+      this.#thumbs = (["up", "down"] as const).map((rating) => {
+        const thumb = iconButton(rating, words.say(rating === "up" ? T.rate_up : T.rate_down), () => void this.#rate(rating, thumb));
+        return thumb;
+      });
       tools.push(...this.#thumbs);
     }
     return tools;
@@ -183,88 +189,55 @@ export class TurnView {
       () => false,
     );
     button.replaceChildren(icon(done ? "done" : "close"));
-    button.title = this.#words.say(done ? "copied" : "copy_failed");
+    button.title = this.#words.say(done ? T.copied : T.copy_failed);
     this.#deeds.tell(button.title);
     setTimeout(() => {
       button.replaceChildren(icon("copy"));
-      button.title = this.#words.say("copy_answer");
+      button.title = this.#words.say(T.copy_answer);
     }, COPIED_MS);
   }
 
-  async #rate(rating: Rating): Promise<void> {
-    const wanted = this.#turn.rating === rating ? null : rating;
-    this.#comment.replaceChildren();
+  async #rate(rating: Rating, thumb: HTMLElement): Promise<void> {
     if (this.#isRating) return;
     this.#isRating = true;
     try {
-      await this.#deeds.rate(this.#turn.key, wanted);
-      if (wanted === "down") void this.#askWhy().catch(() => this.#thank("rate_thanks"));
-      else if (wanted) this.#thank("rate_thanks");
+      const { rate } = await this.#deeds.more();
+      const keep = (kept: Rating | null, comment?: string): Promise<void> => this.#deeds.rate(this.#turn.key, kept, comment);
+      await rate({ words: this.#words, place: this.#comment, thumb, keep }, this.#turn.rating === rating ? null : rating);
     } catch {
-      this.#thank("rate_failed");
+      const sorry = this.#words.say(T.rate_failed);
+      setText(this.#comment, sorry);
+      this.#deeds.tell(sorry);
     } finally {
       this.#isRating = false;
     }
   }
 
-  #thank(what: "rate_thanks" | "rate_failed"): void {
-    const line = html("p", { class: "state", role: "status" });
-    this.#comment.replaceChildren(line);
-    line.textContent = this.#words.say(what);
-    if (what === "rate_thanks") setTimeout(() => line.remove(), 4_000);
-  }
-
-  async #askWhy(): Promise<void> {
-    const { commentForm } = await this.#deeds.more();
-    const form = commentForm(this.#words, (comment) => {
-      const inside = form.contains((form.getRootNode() as ShadowRoot).activeElement);
-      form.remove();
-      if (inside) this.#thumbs[1]?.focus();
-      if (!comment) return;
-      void this.#deeds.rate(this.#turn.key, "down", comment).then(
-        () => this.#thank("rate_thanks"),
-        () => this.#thank("rate_failed"),
-      );
-    });
-    this.#comment.replaceChildren(form);
-    form.querySelector("textarea")?.focus();
-  }
-
-  #showTrouble(turn: Turn): void {
-    const { failure } = turn;
-    const shown = failure !== null && (turn.phase === "failed" || turn.phase === "refused");
+  #showTrouble({ failure, phase }: Turn): void {
+    const shown = phase === "failed" || phase === "refused" ? failure : null;
     this.#trouble.hidden = !shown;
-    if (!shown) {
-      clearInterval(this.#timer);
-      this.#trouble.replaceChildren();
-      return;
-    }
-    if (this.#trouble.firstChild) return;
-    const words = this.#words;
-    const wait = html("span", { class: "wait" });
-    const line = html("p", { role: "status" }, words.failure(failure), " ", wait);
-    const row = html("div", { class: "row" });
-    const again = textButton("pill strong", words.say("retry"), () => this.#deeds.retry(this.#turn.key));
-    if (failure.retriable || turn.phase === "failed") row.append(again);
-    if (turn.phase === "refused") row.append(textButton("pill", words.say("discard"), () => this.#deeds.drop(this.#turn.key)));
-    this.#trouble.append(line, row);
-    this.#until_ms = Date.now() + failure.retryAfterS * 1000;
-    const count = (): void => {
-      const left = Math.ceil((this.#until_ms - Date.now()) / 1000);
-      setText(wait, words.wait(left));
-      again.disabled = left > 0;
-      if (left <= 0) clearInterval(this.#timer);
-    };
-    clearInterval(this.#timer);
-    if (failure.retryAfterS > 0) this.#timer = setInterval(count, 1000);
-    count();
+    if (this.#shownTrouble === shown) return;
+    this.#shownTrouble = shown;
+    this.#calm?.();
+    this.#trouble.replaceChildren();
+    if (shown) void this.#explain(shown);
+  }
+
+  /** What went wrong at once; what can be done about it when that is there. */
+  async #explain(failure: Failure): Promise<void> {
+    const line = html("p", { role: "status" }, this.#words.failure(failure));
+    this.#trouble.append(line);
+    const more = await this.#deeds.more().catch(() => null);
+    if (this.#shownTrouble !== failure) return;
+    if (more) this.#calm = more.offerMending(this.#trouble, line, this.#turn, failure, this.#words, this.#deeds);
+    else this.#shownTrouble = null; // without a network now, the next change tries again
   }
 
   #showActions(actions: readonly SuggestedAction[]): void {
-    const key = JSON.stringify(actions);
-    if (this.#actions.dataset["shown"] === key) return;
-    this.#actions.dataset["shown"] = key;
     this.#actions.hidden = actions.length === 0;
+    const key = JSON.stringify(actions);
+    if (this.#shownActions === key) return;
+    this.#shownActions = key;
     this.#actions.replaceChildren(...actions.map((action) => this.#choice(action)).filter((node) => node !== null));
   }
 
@@ -273,7 +246,7 @@ export class TurnView {
     const href = safeLink(kind === "handoff" || kind === "form" || kind === "link" ? value : "", this.#deeds.base);
     if (href) {
       const link = html("a", { class: "choice", href, target: "_blank", rel: "noopener noreferrer nofollow" }, icon("link"), html("span", { dir: "auto" }, label));
-      link.append(html("span", { class: "sr" }, ` (${this.#words.say("new_tab")})`));
+      link.append(html("span", { class: "sr" }, ` (${this.#words.say(T.new_tab)})`));
       return link;
     }
     if (kind === "link") return null; // an address that may not be opened

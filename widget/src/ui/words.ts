@@ -1,10 +1,18 @@
 /** The texts of one panel in its language, with the operator's own words in their place. */
 
-import type { TextsConfig } from "../config.ts";
+import type { TextsConfig, WidgetConfig } from "../config.ts";
 import type { Failure } from "../core/types.ts";
-import { count, direction, fill, type TextKey, type Texts } from "../locales/index.ts";
+import { count, direction, englishTexts, fill, loadTexts, pickLocale, type TextKey, type Texts } from "../locales/index.ts";
+import { T } from "../locales/keys.ts";
 
 const LIMITED = new Set(["rate_limit_exceeded", "budget_exceeded", "concurrency_exceeded"]);
+
+/** The words of a language for a chatbot; English where they cannot be had. */
+export async function loadWords(locale: string, { name, texts: own }: WidgetConfig): Promise<Words> {
+  const texts = await loadTexts(locale);
+  // Words are counted and read aloud by the language that they are in.
+  return new Words(texts, texts === englishTexts ? "en" : pickLocale([locale]), name, own);
+}
 
 export class Words {
   readonly locale: string;
@@ -36,26 +44,20 @@ export class Words {
   }
 
   /** The operator's own words, else the language's. */
-  own(name: keyof TextsConfig & TextKey): string {
-    return this.#own[name] || this.say(name);
+  own(name: keyof TextsConfig, key: TextKey): string {
+    return this.#own[name] || this.say(key);
   }
 
   get title(): string {
-    return this.#own.title || this.name || this.say("title_default");
+    return this.#own.title || this.name || this.say(T.title_default);
   }
 
   /** What went wrong, for a visitor: never what a server said of itself. */
   failure(failure: Failure): string {
-    if (LIMITED.has(failure.code)) return this.#own.over_limit || this.say(failure.code === "budget_exceeded" ? "budget" : "over_limit");
-    if (failure.code === "content_blocked") return this.say("blocked");
-    if (failure.code === "payload_too_large" || failure.code === "message_too_long") return this.say("message_too_long");
-    return this.own("error");
-  }
-
-  /** How long until it is worth trying again; "" when it is now. */
-  wait(seconds: number): string {
-    if (seconds <= 0) return "";
-    return seconds < 90 ? this.count("over_limit_in", Math.ceil(seconds)) : this.count("over_limit_in_minutes", Math.ceil(seconds / 60));
+    if (LIMITED.has(failure.code)) return this.#own.over_limit || this.say(failure.code === "budget_exceeded" ? T.budget : T.over_limit);
+    if (failure.code === "content_blocked") return this.say(T.blocked);
+    if (failure.code === "payload_too_large" || failure.code === "message_too_long") return this.say(T.message_too_long);
+    return this.own("error", T.error);
   }
 
   time(at: Date): string {
@@ -64,8 +66,8 @@ export class Words {
 
   day(at: Date, now: Date): string {
     const days = Math.round((midnight(now) - midnight(at)) / 86_400_000);
-    if (days === 0) return this.say("today");
-    if (days === 1) return this.say("yesterday");
+    if (days === 0) return this.say(T.today);
+    if (days === 1) return this.say(T.yesterday);
     const year = at.getFullYear() === now.getFullYear() ? {} : ({ year: "numeric" } as const);
     return new Intl.DateTimeFormat(this.locale, { weekday: "long", day: "numeric", month: "long", ...year }).format(at);
   }

@@ -127,3 +127,7 @@ test("any cues at any time: every start keeps its dwell, and it all ends in idle
     assert.equal(cues.playing, "idle");
   }
 });
+
+test("a name that every object has is no reaction", () => {
+  for (const name of ["constructor", "toString", "__proto__"]) assert.ok(!isReaction(name), name);
+});

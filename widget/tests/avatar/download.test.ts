@@ -131,3 +131,27 @@ test("who does not want it any more gets his own reason", async () => {
     (url) => assert.rejects(fetchModel(url, wanted.signal), /closed/),
   );
 });
+
+test("what nobody wants any more is not asked for, and what is too large not read on", async () => {
+  let asked = 0;
+  let isCut = false;
+  const server = createServer((_request, response) => {
+    asked += 1;
+    response.writeHead(200, { "content-length": String(MAX_BYTES + 1) });
+    response.on("close", () => (isCut = true));
+    response.write("x".repeat(1000));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/m.glb`;
+  try {
+    const reason = new Error("another tier was chosen");
+    await assert.rejects(fetchModel(url, AbortSignal.abort(reason)), reason);
+    assert.equal(asked, 0);
+    await assert.rejects(fetchModel(url, new AbortController().signal), /larger than/);
+    for (let waits = 0; !isCut && waits < 200; waits += 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.ok(isCut, "the rest is not sent");
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});

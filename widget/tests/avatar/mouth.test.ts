@@ -3,7 +3,6 @@ import { test } from "node:test";
 
 import { Life } from "../../src/avatar/layers.ts";
 import { Mouth } from "../../src/avatar/mouth.ts";
-import { levelOfText } from "../../src/avatar/rhythm.ts";
 
 const FRAME_S = 1 / 60;
 
@@ -37,14 +36,6 @@ test("levels outside 0..1 and nonsense are brought inside", () => {
       assert.ok(open >= 0 && open <= 1);
     }
   }
-});
-
-test("text has a rhythm in every script", () => {
-  assert.equal(levelOfText(""), 0);
-  assert.equal(levelOfText(" \n"), 0);
-  assert.ok(levelOfText("explanation ") > levelOfText("a "));
-  assert.ok(levelOfText("你好") > 0.4 && levelOfText("مرحبا") > 0.4);
-  assert.ok(levelOfText("x".repeat(5000)) <= 1);
 });
 
 test("eyes blink every few seconds, and briefly", () => {

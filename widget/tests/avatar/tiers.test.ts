@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { FrameWatch } from "../../src/avatar/framewatch.ts";
+import { firstRatio, FrameWatch, Sharpness } from "../../src/avatar/framewatch.ts";
 import { chooseTier, fromSaved, isSoftware, type Machine, toSaved, wantsStage } from "../../src/avatar/tiers.ts";
 
 const GPU = "ANGLE (NVIDIA, NVIDIA GeForce RTX 3060 Direct3D11 vs_5_0 ps_5_0, D3D11)";
@@ -87,4 +87,24 @@ test("a page that slept is not a slow machine", () => {
 test("WebGL is not even asked for when nothing will be drawn with it", () => {
   assert.ok(wantsStage("auto", "robot") && wantsStage("low", "model"));
   assert.ok(!wantsStage("2d", "robot") && !wantsStage("text", "robot") && !wantsStage("auto", "face") && !wantsStage("auto", "none"));
+});
+
+test("the low tier gets sharper while its frames come on time, and stays below what was too much", () => {
+  assert.equal(firstRatio("full", 3, false), 2);
+  assert.equal(firstRatio("low", 3, false), 1);
+  assert.equal(firstRatio("low", 3, true), 2, "a still picture costs nothing");
+  const sharpness = new Sharpness(1);
+  const windows = (count: number, frames: number, screen = 3): (number | null)[] => Array.from({ length: count }, () => sharpness.window(frames, 500, 60, screen));
+  assert.deepEqual(windows(3, 30), [null, null, 1.5], "not before a second and a half");
+  assert.deepEqual(windows(3, 30), [null, null, 2]);
+  assert.deepEqual(windows(8, 30), Array(8).fill(null), "no sharper than that");
+  assert.deepEqual(windows(1, 20), [1.5], "too much at once");
+  assert.deepEqual(windows(20, 30), Array(20).fill(null), "and not tried again");
+});
+
+test("no sharper than the screen, and not on a machine that is just fast enough", () => {
+  const sharpness = new Sharpness(1);
+  for (let at = 0; at < 20; at += 1) assert.equal(sharpness.window(27, 500, 60, 3), null);
+  for (let at = 0; at < 20; at += 1) assert.equal(sharpness.window(30, 500, 60, 1), null);
+  assert.equal(sharpness.window(1, 4_000, 60, 3), null, "a page that slept");
 });

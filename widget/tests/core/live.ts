@@ -1,7 +1,7 @@
 /**
  * Visitors in Node with the real core, its real fetch, WebSocket, locks and channels, against a server at `base`. Run by
- * tests/e2e/test_widget_core.py, whose proxy cuts the lines. Says "calm" when it has seen enough drops, then one JSON value:
- * for each visitor the conversation, what each tab shows in the end and what it was told live.
+ * tests/e2e/test_widget_core.py, whose proxy cuts the lines. The visitors ask until a line on stdin says that it has cut enough;
+ * then one JSON value tells for each visitor the conversation, what each tab shows in the end and what it was told live.
  */
 
 import { createChat } from "../../src/core/client.ts";
@@ -15,7 +15,6 @@ interface Config {
   readonly tenantKey: string;
   readonly visitors: readonly string[];
   readonly tabs: number;
-  readonly drops: number;
 }
 
 interface Tab {
@@ -101,14 +100,14 @@ async function visit(visitor: string, isEnough: () => boolean): Promise<{ tabs: 
   return { tabs, sent };
 }
 
-const startedAt = Date.now();
-const isEnough = (): boolean => drops >= config.drops || Date.now() - startedAt > 100_000;
-const visits = await Promise.all(config.visitors.map((visitor) => visit(visitor, isEnough)));
-const seen = drops;
-console.log("calm");
+let isCalm = false;
+process.stdin.once("data", () => {
+  isCalm = true;
+});
+const visits = await Promise.all(config.visitors.map((visitor) => visit(visitor, () => isCalm)));
 const result = await Promise.all(
   visits.map(async ({ tabs, sent }) => {
-    await Promise.all(tabs.map((tab) => until(tab.chat, isDone(sent.length), 20_000)));
+    await Promise.all(tabs.map((tab) => until(tab.chat, isDone(sent.length), 60_000)));
     return {
       conversation: tabs[0]?.chat.state.conversationId,
       sent,
@@ -122,4 +121,5 @@ const result = await Promise.all(
 );
 for (const { tabs } of visits) for (const { chat } of tabs) chat.dispose();
 // Nothing is left that would keep the process: it ends by itself, or the test says so.
-console.log(JSON.stringify({ drops: seen, visits: result }));
+process.stdin.destroy();
+console.log(JSON.stringify({ drops, visits: result }));

@@ -3,12 +3,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { backoffMs, retryAfterMs } from "../../src/core/backoff.ts";
+import { backoffMs, pauseMs, retryAfterMs } from "../../src/core/backoff.ts";
 import { accepted, changed, newTurn, pending, received, type Kept } from "../../src/core/conversation.ts";
 import { readFrame, type Frame } from "../../src/core/frames.ts";
 import { merged, type Item } from "../../src/core/history.ts";
 import { Place } from "../../src/core/place.ts";
-import { seeded } from "./world.ts";
+import { browserPorts } from "../../src/core/ports.ts";
+import { seeded } from "./clock.ts";
 
 const chunk = (index: number, text: string): Frame => ({ type: "stream_chunk", message_id: "m", index, chunk: text });
 
@@ -125,4 +126,21 @@ test("frames: anything may come, nothing of the wrong type gets through", () => 
     turns = received(turns, read).turns;
     for (const turn of turns) assert.equal(typeof turn.answer.text, "string");
   }
+});
+
+test("a wait that the server asks for is kept, up to a quarter of an hour", () => {
+  assert.equal(pauseMs(0, () => 0, 7.5), 7_500);
+  assert.equal(pauseMs(0, () => 0.5, 0), 200);
+  assert.equal(pauseMs(0, () => 0, 1e9), 900_000);
+});
+
+test("a timer for longer than browsers can count does not run at once", async () => {
+  const { timers } = browserPorts();
+  let hasRun = false;
+  const timer = timers.set(() => {
+    hasRun = true;
+  }, 2 ** 40);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  timers.clear(timer);
+  assert.equal(hasRun, false);
 });

@@ -5,7 +5,9 @@ import { test } from "node:test";
 
 import { createChat } from "../../src/core/client.ts";
 import type { Chat, ChatEvent } from "../../src/core/types.ts";
-import { Browser, Clock, seeded, Server, type Chaos } from "./world.ts";
+import { Browser } from "./browser.ts";
+import { Clock, seeded } from "./clock.ts";
+import { Server, type Chaos } from "./server.ts";
 
 const SCHEDULES = Number(process.env["SCHEDULES"] ?? 60);
 const MINUTES = 60_000;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { follows, sizeOf, type StageSize } from "../../src/ui/room.ts";
+import { endOf, follows, sizeOf, type StageSize } from "../../src/ui/room.ts";
 
 const ROOM = { height: 700, content: 300, hasTurns: true, isAvatarShown: true };
 
@@ -49,4 +49,13 @@ test("whatever streams in, who never scrolls up stays at the end", () => {
     }
     assert.equal(sticks, true);
   }
+});
+
+test("an answer that fits keeps its first line in view, a longer one is followed to its end", () => {
+  const log = { scrollTop: 0, clientHeight: 400, scrollHeight: 1_000 };
+  assert.equal(endOf(log, null), 600, "it is being written");
+  assert.equal(endOf(log, { offsetTop: 520, offsetHeight: 200 }), 508, "what is below would push it out");
+  assert.equal(endOf(log, { offsetTop: 700, offsetHeight: 100 }), 600, "all of it is seen anyway");
+  assert.equal(endOf(log, { offsetTop: 100, offsetHeight: 700 }), 600, "it does not fit");
+  assert.equal(endOf(log, { offsetTop: 0, offsetHeight: 0 }), 600, "there is none");
 });

@@ -111,3 +111,27 @@ test("without the browser's voices nothing happens", () => {
   speech.speak("Hello.");
   speech.stop();
 });
+
+test("a voice that forgets to report its end does not stop the rest, nor leave the mouth moving", () => {
+  const said: string[] = [];
+  const state = { speaking: true, pending: false };
+  let tick = (): void => undefined;
+  const ports = {
+    synthesis: { getVoices: () => [], speak: (one: { text: string }) => said.push(one.text), cancel() {}, resume() {}, get speaking() { return state.speaking; }, get pending() { return state.pending; } },
+    utterance: (text: string) => ({ text }),
+    every(run: () => void) {
+      tick = run;
+      return () => (tick = () => undefined);
+    },
+  } as unknown as SpeechPorts;
+  let level = 1;
+  const speech = createSpeech({ locale: "en", onLevel: (now) => void (level = now), ports });
+  speech.speak("One. Two.", true);
+  for (let at = 0; at < 300; at += 1) tick();
+  assert.deepEqual(said, ["One."], "it speaks still");
+  state.speaking = false;
+  for (let at = 0; at < 40; at += 1) tick();
+  assert.deepEqual(said, ["One.", "Two."]);
+  for (let at = 0; at < 40; at += 1) tick();
+  assert.equal(level, 0);
+});

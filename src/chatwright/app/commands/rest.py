@@ -190,7 +190,8 @@ async def open_api(target: Target, *, kind: KeyKind = "tenant", tenant_id: str |
         if known is None:
             raise SettingsError(
                 f"no server is known: there is no {folder / 'credentials.json'}; "
-                "run `chatwright up` first, or give --url and --key (or CHATWRIGHT_URL and CHATWRIGHT_KEY)"
+                "run `chatwright up` first, name the folder of a running one with --data-dir, "
+                "or give --url and --key (or CHATWRIGHT_URL and CHATWRIGHT_KEY)"
             )
         url = url or known.base_url
         key = key or (known.admin_key if kind == "admin" else known.tenant_key)

@@ -193,7 +193,9 @@ class Playground {
     }
     const attributes = changed(choices, this.own);
     $("line").textContent = snippet(location.origin, widgetId, attributes);
-    $("command").textContent = command(slug, attributes) ?? "Change a colour, the scheme, the position or the drawing first.";
+    const said = command(slug, attributes);
+    $("command").textContent = said ?? "Change a colour, the scheme, the position or the drawing first.";
+    document.querySelector(".copy[data-copy=command]").disabled = said === null;
   }
 }
 
