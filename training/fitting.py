@@ -1,4 +1,4 @@
-"""Fits linear heads over columns and n-grams: softmax regression with L2, by L-BFGS, the same result at every run.
+"""Fits linear heads over columns and n-grams: softmax regression with L2, by L-BFGS in numpy, the same result at every run.
 
 Data sets that label by different rules each get a bias of their own while training; what ships is the bias of group 0.
 """
@@ -7,21 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from chatwright.adapters.models.grams import BUCKETS, Grams
 from chatwright.adapters.models.linear import LinearHead
+from training.logistic import Doubles, minimise
 
 Floats = NDArray[np.float32]
 SEEN_AT_LEAST = 2
 """Texts that a gram must stand in to get a weight."""
+STEPS = 100
+"""At most: the fit ends before where nothing more is gained."""
+_BIAS_PENALTY = 1e-4
+_SCALE = 1e4
+"""Of the loss: `minimise` ends where a step gains less than a fixed amount, which is to be small beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """`columns` (n, D), `grams` of the same n texts, `targets` (n, classes) with rows that sum to 1, `weights` (n,),
+    """`columns` (n, D), `grams` of the same n texts, `targets` (n, classes) with rows that sum to 1, or to 0 for a text
+    that teaches nothing, `weights` (n,),
     `group` the label rule of their data set: 0 is the product's own."""
 
     columns: Floats
@@ -31,54 +36,72 @@ class Rows:
     group: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sparse:
+    """A matrix (rows, columns) by its entries in the order of their rows. Rows without an entry are zero."""
+
+    rows: int
+    starts: NDArray[np.int64]
+    filled: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    values: Floats
+
+    @classmethod
+    def of(cls, rows: NDArray[np.int64], columns: NDArray[np.int64], values: Floats, count: int) -> "_Sparse":
+        order = np.argsort(rows, kind="stable")
+        filled, starts = np.unique(rows[order], return_index=True)
+        return cls(count, starts, filled, columns[order], values[order])
+
+    def times(self, table: Floats) -> Floats:
+        sums = np.zeros((self.rows, table.shape[1]), np.float32)
+        if len(self.filled):
+            sums[self.filled] = np.add.reduceat(table[self.columns] * self.values[:, None], self.starts, axis=0)
+        return sums
+
+
 def fit(
-    sets: Sequence[Rows], classes: tuple[str, ...], *, gains: Floats, l2: float, l2_grams: float, steps: int = 40
+    sets: Sequence[Rows], classes: tuple[str, ...], *, gains: Floats, l2: float, l2_grams: float, steps: int = STEPS
 ) -> LinearHead:
     """`gains` (D,): columns with a larger one are penalised less; 0 leaves a column out."""
     columns = np.concatenate([rows.columns for rows in sets])
     mean, spread = columns.mean(axis=0), columns.std(axis=0) + 1e-3
-    dense = torch.from_numpy(((columns - mean) / spread * gains).astype(np.float32))
-    targets = torch.from_numpy(np.concatenate([rows.targets for rows in sets]))
-    weights = torch.from_numpy(np.concatenate([rows.weights for rows in sets]))
-    weights /= weights.sum()
-    groups = torch.from_numpy(np.concatenate([np.full(len(rows.weights), rows.group) for rows in sets]))
-    sparse, kept = _matrix([rows.grams for rows in sets])
-    transposed = sparse.t().coalesce()
+    used = np.flatnonzero(gains)
+    dense = ((columns[:, used] - mean[used]) / spread[used] * gains[used]).astype(np.float32)
+    targets = np.concatenate([rows.targets for rows in sets])
+    weights = np.concatenate([rows.weights for rows in sets])
+    weights = (weights / weights.sum())[:, None]
+    told = targets.sum(axis=1, keepdims=True)
+    groups = np.concatenate([np.full(len(rows.weights), rows.group) for rows in sets])
+    belongs = np.eye(int(groups.max()) + 1, dtype=np.float32)[groups]
+    belongs[:, 0] = 1.0  # the others' biases are what they differ by
+    sparse, transposed, kept = _matrix([rows.grams for rows in sets])
+    shapes = [(part, len(classes)) for part in (len(used), len(kept), belongs.shape[1])]
+    ends = np.cumsum([height * width for height, width in shapes])
 
-    class Product(torch.autograd.Function):
-        """`sparse @ weights`: torch's own gradient of it would be dense."""
+    def split(point: Doubles) -> list[Floats]:
+        parts = np.split(point.astype(np.float32), ends[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-        @staticmethod
-        def forward(_: object, table: torch.Tensor) -> torch.Tensor:
-            return torch.sparse.mm(sparse, table)
+    def loss(point: Doubles) -> tuple[float, Doubles]:
+        head, table, biases = split(point)
+        logs = _log_softmax(dense @ head + sparse.times(table) + belongs @ biases)
+        errors = ((np.exp(logs) * told - targets) * weights).astype(np.float32)
+        parts = ((head, dense.T @ errors, l2), (table, transposed.times(errors), l2_grams), (biases, belongs.T @ errors, _BIAS_PENALTY))  # fmt: skip
+        value = -float((weights * targets * logs).sum(dtype=np.float64))
+        value += sum(penalty * float(np.square(part, dtype=np.float64).sum()) for part, _, penalty in parts)
+        slope = np.concatenate([(pulled + 2 * penalty * part).ravel() for part, pulled, penalty in parts])
+        return _SCALE * value, _SCALE * slope.astype(np.float64)
 
-        @staticmethod
-        def backward(_: object, gradient: torch.Tensor) -> torch.Tensor:
-            return torch.sparse.mm(transposed, gradient)
-
-    head = torch.zeros(dense.shape[1], len(classes), requires_grad=True)
-    table = torch.zeros(len(kept), len(classes), requires_grad=True)
-    biases = torch.zeros(int(groups.max()) + 1, len(classes), requires_grad=True)
-    optimizer = torch.optim.LBFGS([head, table, biases], max_iter=steps, history_size=12, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        own = torch.where((groups > 0)[:, None], biases[groups], torch.zeros(1))
-        scores = dense @ head + Product.apply(table) + biases[0] + own
-        loss = -(weights * (targets * functional.log_softmax(scores, 1)).sum(1)).sum()
-        loss = loss + l2 * head.square().sum() + l2_grams * table.square().sum() + 1e-4 * biases.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    weights_of_columns = head.detach().numpy() * (gains / spread)[:, None]
+    head, table, biases = split(minimise(loss, np.zeros(int(ends[-1])), steps))
+    weights_of_columns = np.zeros((len(gains), len(classes)), np.float32)
+    weights_of_columns[used] = head * (gains[used] / spread[used])[:, None]
     gram_weights = np.zeros((BUCKETS, len(classes)), np.float32)
-    gram_weights[kept] = table.detach().numpy()
+    gram_weights[kept] = table
     return LinearHead.of(
         classes,
-        dense=weights_of_columns.astype(np.float32),
+        dense=weights_of_columns,
         grams=gram_weights,
-        bias=(biases[0].detach().numpy() - mean @ weights_of_columns).astype(np.float32),
+        bias=(biases[0] - mean @ weights_of_columns).astype(np.float32),
         temperature=1.0,
     )
 
@@ -86,26 +109,25 @@ def fit(
 def calibrate(scores: Floats, targets: Floats, weights: Floats) -> float:
     """The temperature at which the targets are likeliest."""
     candidates = np.geomspace(0.3, 3.0, 60)
-    losses: list[float] = []
-    for temperature in candidates:
-        raised = scores / temperature
-        raised = raised - raised.max(axis=1, keepdims=True)
-        log = raised - np.log(np.exp(raised).sum(axis=1, keepdims=True))
-        losses.append(float(-(weights[:, None] * targets * log).sum()))
+    losses = [float(-(weights[:, None] * targets * _log_softmax(scores / tried)).sum()) for tried in candidates]
     return float(candidates[int(np.argmin(losses))])
 
 
-def _matrix(grams: Sequence[Grams]) -> tuple[torch.Tensor, NDArray[np.int64]]:
-    """Texts × buckets that enough texts hold, and which buckets these are."""
+def _log_softmax(scores: Floats) -> Floats:
+    raised = scores - scores.max(axis=1, keepdims=True)
+    return raised - np.log(np.exp(raised).sum(axis=1, keepdims=True))
+
+
+def _matrix(grams: Sequence[Grams]) -> tuple[_Sparse, _Sparse, NDArray[np.int64]]:
+    """Texts × buckets that enough texts hold, the same turned round, and which buckets these are."""
     buckets = np.concatenate([part.buckets for part in grams])
-    weights = np.concatenate([part.weights for part in grams])
+    values = np.concatenate([part.weights for part in grams])
     lengths = np.concatenate([np.diff(part.offsets) for part in grams])
     counts = np.bincount(buckets, minlength=BUCKETS)
     kept = np.flatnonzero(counts >= SEEN_AT_LEAST)
     place = np.full(BUCKETS, -1, np.int64)
     place[kept] = np.arange(len(kept))
-    rows = np.repeat(np.arange(len(lengths)), lengths)
     known = place[buckets] >= 0
-    at = torch.from_numpy(np.stack([rows[known], place[buckets[known]]]))
-    shape = (len(lengths), len(kept))
-    return torch.sparse_coo_tensor(at, torch.from_numpy(weights[known]), shape).coalesce(), kept
+    rows = np.repeat(np.arange(len(lengths)), lengths)[known]
+    columns, values = place[buckets[known]], values[known]
+    return _Sparse.of(rows, columns, values, len(lengths)), _Sparse.of(columns, rows, values, len(kept)), kept

@@ -1,6 +1,6 @@
 """Sentences of customers, our own, labelled: what tweets lack. Made from patterns, the same ones at every run.
 
-Used by `training.sentiment` and `training.branch`. Tweets say little about products and services, and nothing about the
+Used by `training.sentiment`. Tweets say little about products and services, and nothing about the
 plain questions that most visitors ask: these lines do.
 """
 
