@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from chatwright.adapters.models import Encoded
 from chatwright.adapters.models.logistic import probability
 from chatwright.domain.errors import Unprocessable
-from chatwright.features.analysis import custom
+from chatwright.features.analysis import custom, custom_mix
 from chatwright.features.analysis.custom import CustomIntents, train
 from chatwright.features.analysis.custom_confidence import PRIOR, fit_confidence
+from chatwright.features.analysis.custom_mix import MIXES, Joining, Mix, draw_evenly, surprise
 from chatwright.features.analysis.intent_store import CustomIntent
 from chatwright.pipeline.intents import PER_INTENT_AT_MOST, checked
 
@@ -141,9 +142,7 @@ def test_few_verdicts_barely_move_the_prior_and_many_do() -> None:
 def test_landmarks_hold_every_intent_and_stay_in_their_bound(labels: list[int], bound: int) -> None:
     names = sorted(set(labels))
     columns = np.array([names.index(label) for label in labels], np.int32)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(custom, "LANDMARKS", bound)
-        chosen = custom._landmarks(columns)  # pyright: ignore[reportPrivateUsage] - the bound cannot be seen from outside
+    chosen = draw_evenly(columns, bound)
     assert len(chosen) == min(bound, len(labels))
     assert len(set(chosen.tolist())) == len(chosen)
     assert set(columns[chosen].tolist()) == set(range(len(names)))
@@ -171,3 +170,58 @@ def test_examples_are_tidied() -> None:
 def test_what_cannot_be_an_intent_is_refused(intents: list[tuple[str, tuple[str, ...]]], said: str) -> None:
     with pytest.raises(Unprocessable, match=said):
         checked([CustomIntent(name=name, examples=examples) for name, examples in intents])
+
+
+def _apart_by(layer: int, seed: int) -> tuple[list[int], list[str], Encoded]:
+    """Messages of twelve intents that only one layer tells apart; all else is noise."""
+    random, centres = np.random.default_rng(seed), np.random.default_rng(7).normal(size=(12, 384))
+    labels = [label for label in range(12) for _ in range(8)]
+    points = random.normal(size=(len(labels), 384)).astype(np.float32)
+    features = random.normal(size=(len(labels), FEATURES)).astype(np.float32)
+    telling = slice((layer - 1) * 384, layer * 384)
+    features[:, telling] = centres[labels] + 0.7 * random.normal(size=(len(labels), 384))
+    vectors = points / np.linalg.norm(points, axis=1, keepdims=True)
+    return labels, [f"message {at}" for at in range(len(labels))], Encoded(vectors=vectors, features=features)
+
+
+@pytest.mark.parametrize("layer", [2, 7])
+def test_examples_choose_the_mix_that_tells_them_apart(layer: int) -> None:
+    labels, texts, encoded = _apart_by(layer, seed=0)
+    model = train(NAMES, labels, texts, encoded)[0]
+    fresh, fresh_texts, fresh_encoded = _apart_by(layer, seed=1)
+    verdicts = model.read(fresh_texts, fresh_encoded)
+    assert layer in [at for at, _ in model.mix.layers]
+    assert np.mean([one.name == NAMES[label] for one, label in zip(verdicts, fresh, strict=True)]) > 0.9
+
+
+def test_few_examples_choose_nothing() -> None:
+    labels, texts, encoded = _apart_by(7, seed=0)
+    few = [at for at in range(len(labels)) if at % 8 < 4]
+    rows = Encoded(vectors=encoded.vectors[few], features=encoded.features[few])
+    assert len(few) < custom.LEAST_TO_CHOOSE <= len(labels)
+    model = train(NAMES, [labels[at] for at in few], [texts[at] for at in few], rows)[0]
+    assert model.mix == MIXES[0]
+
+
+def test_many_examples_keep_the_first_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, texts, encoded = _apart_by(7, seed=0)
+    monkeypatch.setattr(custom, "MOST_TO_CHOOSE", len(labels) - 1)
+    assert train(NAMES, labels, texts, encoded)[0].mix == MIXES[0]
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_likenesses_of_any_mix_are_at_most_one_and_survive_being_kept(mix: Mix) -> None:
+    _, _, encoded = _world(range(5), 6, noise=1.0, seed=0)
+    joining = Joining.learn(mix, encoded)
+    folded = np.eye(len(encoded), custom_mix.GRAM_WIDTH, dtype=np.float32)
+    joined = joining.join(encoded, folded)
+    assert np.linalg.norm(joined, axis=1).max() <= 1.0 + 1e-5
+    again = Joining.from_arrays(joining.to_arrays())
+    assert np.allclose(again.join(encoded, folded), joined, atol=1e-5)
+
+
+def test_scores_that_foretell_the_intents_surprise_less() -> None:
+    columns = np.array([0, 1, 2, 0], np.int32)
+    sure = np.eye(3, dtype=np.float32)[columns]
+    assert surprise(sure, columns) < surprise(0.3 * sure, columns) < surprise(np.zeros((4, 3), np.float32), columns)
+    assert surprise(1.0 - sure, columns) > np.log(3)

@@ -4,6 +4,7 @@ Kernel ridge regression over the encoder's vectors and n-grams, trained in close
 examples. What it would have said of each example, had it not seen it, comes for nothing (leave one out); so does what it
 would have said of each intent that it had never heard of (leave one intent out). From these verdicts follow the confidence,
 the figures shown to people, and what is below the threshold: none of them.
+What a likeness is made of is chosen by the examples as well (`custom_mix.py`).
 
 Trained by `pipeline/intents.py` in a worker, asked by it for each message. Pure; figures in docs/reference/quality.md.
 """
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 
 from chatwright.adapters.models.embedder import Vectors
 from chatwright.adapters.models.encoded import Encoded
-from chatwright.adapters.models.grams import Grams, hash_grams
+from chatwright.adapters.models.grams import hash_grams
 from chatwright.adapters.models.logistic import probability
 from chatwright.features.analysis.custom_confidence import PRIOR, fit_confidence
+from chatwright.features.analysis.custom_mix import MIXES, Joining, Mix, draw_evenly, fold_grams, surprise
 
 LANDMARKS = 3_000
 """Examples that a model is written in, at most (10 MB); of more, some of each intent are drawn. Training takes the cube of
@@ -30,18 +32,13 @@ them: 3,000 are some seconds."""
 GAMMA = 1.5
 """Width of the kernel exp(GAMMA (likeness - 1))."""
 RIDGE = 0.1
-GRAM_WIDTH = 512
-_VECTOR, _LAYER, _GRAMS = 1.0, 0.3, 0.3
-"""Weights in the likeness: of the vectors, of each of two inner layers, and of the n-grams."""
-_LAYERS = (slice(384, 768), slice(4 * 384, 5 * 384))
-"""Of `Encoded.features`: the tokens' mean after the second and after the fifth layer, which know of words and their order
-what the vector has let go."""
+LEAST_TO_CHOOSE, MOST_TO_CHOOSE = 60, 1_500
+"""As many examples choose the mix. Fewer tell too little; with more it matters less, and a part of them would tell what is
+best for a part. Each mix costs the cube of them: 1,500 some tenths of a second."""
 THRESHOLD = 0.5
 """Confidence below which no intent is named: what is likelier wrong than right is none."""
 PAIRS_SHOWN = 10
-_VERSION = 1
-_DRAW = np.uint32(2_654_435_761)
-_MOST_CENTRED = 200
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +81,7 @@ class CustomIntents:
         self._landmarks: Vectors = arrays["landmarks"]
         self._weights: Vectors = arrays["weights"]
         self._columns: NDArray[np.int32] = arrays["columns"]
-        self._centre: Vectors = arrays["centre"]
-        self._layers: Vectors = arrays["layers"]
+        self._joining = Joining.from_arrays(arrays)
         self._calibration: NDArray[np.float64] = arrays["calibration"]
 
     @property
@@ -93,9 +89,14 @@ class CustomIntents:
         """What it takes in memory: twice what it takes in the database."""
         return sum(array.nbytes for array in self._arrays.values())
 
+    @property
+    def mix(self) -> Mix:
+        """What its likenesses are made of."""
+        return self._joining.mix
+
     def read(self, texts: Sequence[str], encoded: Encoded) -> list[Verdict]:
         """One verdict for each text. `encoded`: of the same texts. 0.3 ms a text and 1,000 examples."""
-        joined = _join(encoded, hash_grams(texts), self._centre, self._layers)
+        joined = self._joining.join(encoded, fold_grams(hash_grams(texts)))
         likeness = joined @ self._landmarks.T
         scores = _kernel(likeness) @ self._weights
         signs, best = _signs(scores, likeness, self._columns)
@@ -106,7 +107,7 @@ class CustomIntents:
         ]
 
     def to_bytes(self) -> bytes:
-        """Plain arrays in a zip archive, about 3.3 kB an example."""
+        """Plain arrays in a zip archive, 2.6 to 3.3 kB an example."""
         out = io.BytesIO()
         packed = {**self._arrays, "landmarks": self._landmarks.astype(np.float16)}
         head = {"names": np.array(self.names), "version": np.array([_VERSION]), "threshold": np.array([self.threshold])}
@@ -148,12 +149,11 @@ def train(
     counted = len(columns) - hints
     if counted < 1 or set(labels[:counted]) != set(range(len(names))):
         raise ValueError("each intent needs an example")
-    centre = _centre(encoded.vectors[:counted])
-    layers = np.stack([_scale(encoded.features[:counted, each]) for each in _LAYERS])
-    joined = _join(encoded, hash_grams(texts), centre, layers)
-    wanted = np.zeros((len(columns), len(names)), np.float32)
-    wanted[np.arange(len(columns)), columns] = 1.0
-    chosen = _landmarks(columns)
+    folded = fold_grams(hash_grams(texts))
+    joining = _choose(encoded, folded, columns, counted)
+    joined = joining.join(encoded, folded)
+    wanted = _wanted(columns)
+    chosen = draw_evenly(columns, LANDMARKS)
     landmarks, near = joined[chosen], columns[chosen]
     solved = _solve(joined, landmarks, wanted, whole=len(chosen) == len(columns))
 
@@ -178,11 +178,31 @@ def train(
         "landmarks": landmarks,
         "weights": solved.weights,
         "columns": near,
-        "centre": centre,
-        "layers": layers,
         "calibration": calibration,
+        **joining.to_arrays(),
     }
     return CustomIntents(tuple(names), arrays, threshold), quality
+
+
+def _choose(encoded: Encoded, folded: Vectors, columns: NDArray[np.int32], counted: int) -> Joining:
+    """The mix by which the examples, each left out, foretell one another best. Rows from `counted` on are hints."""
+    if not LEAST_TO_CHOOSE <= counted <= MOST_TO_CHOOSE or columns.max() == 0:
+        return Joining.learn(MIXES[0], encoded[:counted])
+    wanted = _wanted(columns)
+    found: list[tuple[float, Joining]] = []
+    for mix in MIXES:
+        joining = Joining.learn(mix, encoded[:counted])
+        joined = joining.join(encoded, folded)
+        left_out = _solve(joined, joined, wanted, whole=True).left_out(wanted)[:counted]
+        found.append((surprise(left_out, columns[:counted]), joining))
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def _wanted(columns: NDArray[np.int32]) -> Vectors:
+    """Shape (n, intents): 1 for each example's own."""
+    wanted = np.zeros((len(columns), int(columns.max()) + 1), np.float32)
+    wanted[np.arange(len(columns)), columns] = 1.0
+    return wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -266,57 +286,10 @@ def _signs(scores: Vectors, likeness: Vectors, near: NDArray[np.int32]) -> tuple
     return np.stack([np.ones(len(scores)), score - second, score, nearest.astype(np.float64)], axis=1), best
 
 
-def _landmarks(columns: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Places of at most LANDMARKS examples, by the same bound for each intent, drawn evenly."""
-    if len(columns) <= LANDMARKS:
-        return np.arange(len(columns))
-    drawn = (np.arange(len(columns), dtype=np.uint32) * _DRAW).argsort(kind="stable")
-    turn = np.zeros(len(columns), np.int64)
-    for column in np.unique(columns):
-        members = drawn[columns[drawn] == column]
-        turn[members] = np.arange(len(members))
-    return np.sort(np.lexsort((np.arange(len(columns)), turn))[:LANDMARKS])
-
-
 def _confusions(names: Sequence[str], columns: NDArray[np.int32], best: NDArray[np.intp]) -> tuple[Confusion, ...]:
     pairs = Counter((int(was), int(read)) for was, read in zip(columns, best, strict=True) if was != read)
     ranked = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:PAIRS_SHOWN]
     return tuple(Confusion(intent=names[was], read_as=names[read], count=count) for (was, read), count in ranked)
-
-
-def _join(encoded: Encoded, grams: Grams, centre: Vectors, layers: Vectors) -> Vectors:
-    """One vector a text, whose inner products are likenesses, at most 1. `layers`: shape (2, 2, columns), mean and spread."""
-    total = _VECTOR + _LAYER * len(_LAYERS) + _GRAMS
-    parts = [(_VECTOR / total) ** 0.5 * _unit(encoded.vectors - centre)]
-    for columns, (mean, spread) in zip(_LAYERS, layers, strict=True):
-        parts.append((_LAYER / total) ** 0.5 * _unit((encoded.features[:, columns] - mean) / spread))
-    parts.append((_GRAMS / total) ** 0.5 * _folded(grams))
-    return np.concatenate(parts, axis=1).astype(np.float32)
-
-
-def _folded(grams: Grams) -> Vectors:
-    """N-grams by signed hashing into GRAM_WIDTH floats: inner products stay about what they were."""
-    mixed = grams.buckets.astype(np.uint32) * _DRAW
-    signed = np.where(mixed & 0x80000000, -grams.weights, grams.weights)
-    rows = np.repeat(np.arange(len(grams)), np.diff(grams.offsets))
-    places = rows * GRAM_WIDTH + ((mixed >> np.uint32(8)) % np.uint32(GRAM_WIDTH)).astype(np.int64)
-    folded = np.bincount(places, weights=signed, minlength=len(grams) * GRAM_WIDTH)
-    return _unit(folded.reshape(len(grams), GRAM_WIDTH).astype(np.float32))
-
-
-def _centre(vectors: Vectors) -> Vectors:
-    """Of a few examples, the mean is what they are about, and stays."""
-    return (vectors.mean(axis=0) * min(1.0, len(vectors) / _MOST_CENTRED)).astype(np.float32)
-
-
-def _scale(features: Vectors) -> Vectors:
-    """Mean and spread of each column, (2, columns)."""
-    spread = features.std(axis=0)
-    return np.stack([features.mean(axis=0), np.maximum(spread, spread.mean() / 4 + 1e-3)]).astype(np.float32)
-
-
-def _unit(rows: Vectors) -> Vectors:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
 def _kernel(likeness: Vectors) -> Vectors:
