@@ -115,9 +115,13 @@ def _run(what: str, command: list[str], folder: Path) -> None:
     options = f"{os.environ.get('NODE_OPTIONS', '')} --use-system-ca".strip()
     env = {**os.environ, "PATH": path, "NODE_ENV": "production", "NODE_OPTIONS": options}
     try:
-        done = subprocess.run(command, cwd=folder, env=env, check=False, capture_output=True, text=True, timeout=_RUN_AT_MOST_S)
+        done = subprocess.run(
+            command, cwd=folder, env=env, check=False, capture_output=True, text=True, timeout=_RUN_AT_MOST_S
+        )
     except subprocess.TimeoutExpired:
-        raise SystemExit(f"{what} took more than {_RUN_AT_MOST_S} s; try again, or set {SKIP}=1 to go on without it") from None
+        raise SystemExit(
+            f"{what} took more than {_RUN_AT_MOST_S} s; try again, or set {SKIP}=1 to go on without it"
+        ) from None
     if done.returncode != 0:
         print(f"{done.stdout}\n{done.stderr}".strip()[-4000:], file=sys.stderr)
         raise SystemExit(f"{what} failed ({done.returncode}); set {SKIP}=1 to go on without the widget")

@@ -30,8 +30,8 @@ from chatwright.adapters.models import Embedder, open_embedder
 from chatwright.adapters.postgres import Database, open_database
 from chatwright.adapters.postgres.migrate import migrate
 from chatwright.app.embedded import run_embedded
+from chatwright.domain.detection import likely_languages
 from chatwright.domain.ids import KnowledgeBaseId, TenantId, new_id
-from chatwright.domain.language import detect_language
 from chatwright.domain.scope import Scope
 from chatwright.domain.terms import question_terms
 from chatwright.features import knowledge
@@ -110,8 +110,9 @@ async def ask(
     started = time.perf_counter()
     vector = (await embedder.embed_queries([question]))[0]
     embedded = time.perf_counter()
-    language = detect_language(question) or "en"
     async with db.transaction(scope) as connection:
+        main = await knowledge.main_language(connection, scope, base)
+        language = knowledge.language_of(likely_languages(question), main) or "en"
         found = await knowledge.retrieve(
             connection,
             scope,
@@ -130,6 +131,7 @@ async def ask(
             embedder=embedder.name,
             embedder_languages=embedder.languages,
             cosines=found.cosines,
+            terms=found.terms,
         )
 
     both = ranked(found.hits)

@@ -28,11 +28,19 @@ async def site() -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-async def shop_app(database_url: str, valkey_url: str, site: Site, tmp_path: Path) -> AsyncIterator[Services]:
+async def other_site() -> AsyncIterator[Site]:
+    async with run_site() as running:
+        yield running
+
+
+@pytest.fixture
+async def shop_app(
+    database_url: str, valkey_url: str, site: Site, other_site: Site, tmp_path: Path
+) -> AsyncIterator[Services]:
     settings = Settings(
         data_dir=tmp_path,
         document_max_mib=2,
-        allowed_addresses=(f"127.0.0.1:{site.port}",),
+        allowed_addresses=(f"127.0.0.1:{site.port}", f"127.0.0.1:{other_site.port}"),
         crawl_delay_s=0.0,
         page_timeout_s=5.0,
     )
@@ -243,6 +251,25 @@ async def test_a_page_in_another_charset(client: Client, site: Site) -> None:
     assert (await client.settled(added.body["id"]))["state"] == "indexed"
     passages = (await client.call("GET", f"/documents/{added.body['id']}/chunks")).body["items"]
     assert "三十日以内" in passages[0]["text"]
+
+
+async def test_a_redirect_to_another_site_is_held_against_that_sites_rules(
+    client: Client, site: Site, other_site: Site
+) -> None:
+    other_site.pages |= {
+        "/robots.txt": "User-agent: *\nDisallow: /closed\n",
+        "/closed/a": "<p>Not for robots, whoever sends them here.</p>",
+        "/open": "<h1>Open</h1><p>Goods can be returned within thirty days.</p>",
+    }
+    site.pages |= {
+        "/to-closed": redirect(f"{other_site.url}/closed/a"),
+        "/to-open": redirect(f"{other_site.url}/open"),
+    }
+    refused = await client.call("POST", "/documents", json={"url": f"{site.url}/to-closed"})
+    assert (refused.status, "robots.txt" in refused.body["error"]["message"]) == (422, True), refused.body
+    added = await client.call("POST", "/documents", json={"url": f"{site.url}/to-open"})
+    assert (await client.settled(added.body["id"]))["state"] == "indexed"
+    assert other_site.asked.count("/robots.txt") == 2
 
 
 async def test_pages_that_cannot_be_had_say_why(client: Client, site: Site) -> None:

@@ -59,6 +59,32 @@ async def test_a_question_finds_its_passage(app: Services) -> None:
     assert await find_sources(app, shop.chatbot, "  ") == ()
 
 
+async def test_a_chatbot_may_have_a_threshold_of_its_own(app: Services) -> None:
+    shop = await a_shop(app)
+    question = "What is with shoes?"
+    strict, lax = (replace(shop.chatbot, relevance_threshold=bound) for bound in (1.0, 0.0))
+    assert await find_sources(app, shop.chatbot, "How long can I return shoes?") != ()
+    assert await find_sources(app, strict, "How long can I return shoes?") == ()
+    assert len(await find_sources(app, lax, question)) == 3
+    base = shop.chatbot.knowledge_base_id
+    assert base is not None
+    hits = await explain_search(app, shop.scope, base, "How long can I return shoes?", k=3, threshold=1.0)
+    assert {hit.why_not for hit in hits} == {"below the threshold of 1"}
+
+
+async def test_a_word_of_several_languages_is_taken_for_that_of_the_documents(app: Services) -> None:
+    shop = await open_shop(app, knowledge=True)
+    base = shop.chatbot.knowledge_base_id
+    assert base is not None
+    async with app.db.transaction(shop.scope) as db:
+        text = "Eine Plastide ist ein Organell in den Zellen von Pflanzen, und sie wird von einer Hülle umgeben."
+        document = await knowledge.create_document(db, shop.scope, base, title="Plastiden", text=text)
+    await index_document(app, shop.scope, document.id)
+    hits = await explain_search(app, shop.scope, base, "Was umgibt Plastiden?", k=1)
+    # English has no such stem: "was" alone would have made an English question of it.
+    assert hits[0].hit.words > 0
+
+
 async def test_a_follow_up_finds_what_it_leans_on(app: Services) -> None:
     shop = await a_shop(app)
     said = (Turn("user", "How long can I return shoes?"), Turn("assistant", "Within 30 days."))

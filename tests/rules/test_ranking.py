@@ -44,8 +44,8 @@ shares = st.floats(0, 1)
 
 @given(st.sampled_from([*(trust.calibration for trust in TRUST.values()), KEYWORDS_ONLY]), st.data())
 def test_more_evidence_is_never_less_relevant(calibration: object, data: st.DataObject) -> None:
-    low = data.draw(st.tuples(st.floats(-1, 1), st.floats(0, 2), shares))
-    more = data.draw(st.tuples(shares, shares, shares))
+    low = data.draw(st.tuples(st.floats(-1, 1), st.floats(0, 2), shares, shares, shares))
+    more = data.draw(st.tuples(shares, shares, shares, shares, shares))
     high = tuple(one + other for one, other in zip(low, more, strict=True))
     assert 0 <= probability(calibration, *low) <= probability(calibration, *high) <= 1  # type: ignore[arg-type]
 

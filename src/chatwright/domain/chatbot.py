@@ -55,6 +55,8 @@ class Chatbot:
     suggested_questions: tuple[str, ...] = ()
     no_answer_text: str = ""
     answer_policy: AnswerPolicy = "sources_only"
+    relevance_threshold: float | None = None
+    """The relevance below which a passage is no source; None: as the platform says."""
     apology_text: str = ""
     hedging: bool | None = None
     """Whether a slow first provider is overtaken by the next one; None: as the platform says."""

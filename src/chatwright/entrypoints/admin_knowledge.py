@@ -118,8 +118,8 @@ async def search(call: Call) -> Reply:
     if len(query) > _QUERY_AT_MOST_CHARS:
         raise PayloadTooLarge(f"q has at most {_QUERY_AT_MOST_CHARS:,} characters", param="q")
     k = call.query_int("k", 5, low=1, high=50)
-    threshold = call.app.settings.relevance_threshold
-    hits = await submit.search_knowledge(call.app, tenant_of(call).scope, base_of(call), query, k)
+    threshold = call.query_share("threshold", call.app.settings.relevance_threshold)
+    hits = await submit.search_knowledge(call.app, tenant_of(call).scope, base_of(call), query, k, threshold=threshold)
     return json_reply(SearchReply([asdict(hit) for hit in hits], threshold))
 
 

@@ -5,6 +5,7 @@ request; endpoints return a `Reply`, or stream with `start`, `write`, `end` and 
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -154,6 +155,19 @@ class Call:
         if not text.isascii() or not text.isdigit() or len(text) > 18 or not low <= int(text) <= high:
             raise BadRequest(f"{name} is a whole number from {low} to {high}", param=name)
         return int(text)
+
+    def query_share(self, name: str, default: float) -> float:
+        """A query parameter from 0 to 1, such as 0.65. Raises BadRequest."""
+        text = self.query(name)
+        if text is None:
+            return default
+        try:
+            share = float(text[:32])
+        except ValueError:
+            share = math.nan
+        if not 0 <= share <= 1:
+            raise BadRequest(f"{name} is a number from 0 to 1, such as 0.65", param=name)
+        return share
 
     def page(self) -> tuple[str | None, int]:
         """(`cursor`, `limit`) of a page; a cursor is an id. Raises BadRequest."""

@@ -1,4 +1,4 @@
-"""Pages and their files: landing page, demo chat, API reference, guide. Read once at start, served from memory."""
+"""Pages and their files: landing page, demo chat, console, API reference, guide. Read once at start, served from memory."""
 
 import html
 import mimetypes
@@ -72,6 +72,10 @@ class Pages:
     async def docs(self, call: Call) -> Reply:
         return self._page(call, "docs.html")
 
+    async def console(self, call: Call) -> Reply:
+        """The operators' page. It is as public as its source: what it shows, its script asks for with a tenant's key."""
+        return self._page(call, "console.html")
+
     async def asset(self, call: Call) -> Reply:
         """A script, style or picture of the pages; the pages themselves have addresses of their own."""
         name = call.params["path"]
@@ -139,6 +143,8 @@ class Pages:
         rows = (
             ("/", self.index, "Landing page"),
             ("/docs", self.docs, "This reference"),
+            ("/console", self.console, "The console"),
+            ("/console/", self.console, "The console"),
             ("/favicon.ico", self.favicon, "The icon"),
             ("/assets/{path:path}", self.asset, "Files of the pages"),
             ("/guide", self.guide, "The guide"),

@@ -26,6 +26,7 @@ Languages = Annotated[list[Annotated[str, Meta(min_length=2, max_length=35)]], M
 Questions = Annotated[list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(max_length=10)]
 FieldNames = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=8)]
 BurstWindow = Annotated[int, Meta(ge=0, le=10_000)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 ClientKey = Annotated[str, Meta(min_length=1, max_length=255)]
 VisitorId = Annotated[str, Meta(min_length=1, max_length=200)]
 MediaType = Literal["text/plain", "text/markdown", "text/html"]
@@ -159,6 +160,7 @@ class ChatbotCreate(Request, frozen=True):
     suggested_questions: Questions = []
     no_answer_text: ShortText = ""
     answer_policy: AnswerPolicy = "sources_only"
+    relevance_threshold: Share | None = None
     apology_text: ShortText = ""
     hedging: bool | None = None
     metadata_fields: FieldNames = []
@@ -191,6 +193,7 @@ class ChatbotPatch(Request, frozen=True):
     suggested_questions: Questions | UnsetType = UNSET
     no_answer_text: ShortText | UnsetType = UNSET
     answer_policy: AnswerPolicy | UnsetType = UNSET
+    relevance_threshold: Share | UnsetType | None = UNSET
     apology_text: ShortText | UnsetType = UNSET
     hedging: bool | UnsetType | None = UNSET
     metadata_fields: FieldNames | UnsetType = UNSET
@@ -229,6 +232,7 @@ class ChatbotReply(msgspec.Struct, frozen=True):
     suggested_questions: list[str]
     no_answer_text: str
     answer_policy: str
+    relevance_threshold: float | None
     apology_text: str
     hedging: bool | None
     metadata_fields: list[str]

@@ -11,6 +11,7 @@ import structlog
 
 from chatwright.adapters.models import Embedder, ModelUnavailable
 from chatwright.domain.chatbot import Chatbot
+from chatwright.domain.detection import likely_languages
 from chatwright.domain.errors import BudgetExceeded, NotFound, ProviderError, RateLimited
 from chatwright.domain.ids import KnowledgeBaseId, is_id
 from chatwright.domain.language import detect_language
@@ -71,7 +72,7 @@ async def find_sources(
         if any(hit.suspicion is not None for hit in hits):
             hits = await _trusted(app, chatbot, hits)
         found = knowledge.choose_sources(
-            question, hits, threshold=app.settings.relevance_threshold, at_most=app.settings.knowledge_top_k
+            question, hits, threshold=threshold_of(app, chatbot), at_most=app.settings.knowledge_top_k
         )
         if found:
             return tuple(found)
@@ -89,12 +90,31 @@ async def _trusted(app: Services, chatbot: Chatbot, hits: list[Hit]) -> list[Hit
     return hits
 
 
+def threshold_of(app: Services, chatbot: Chatbot) -> float:
+    """The relevance below which a passage is no source of this chatbot's."""
+    own = chatbot.relevance_threshold
+    return app.settings.relevance_threshold if own is None else own
+
+
 async def explain_search(
-    app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId, question: str, *, k: int
+    app: Services,
+    scope: Scope,
+    knowledge_base_id: KnowledgeBaseId,
+    question: str,
+    *,
+    k: int,
+    threshold: float | None = None,
 ) -> list[ExplainedHit]:
-    """The `k` best passages, those that would be no source too, each with its reasons. Raises NotFound."""
+    """The `k` best passages, those that would be no source too, each with its reasons. Raises NotFound.
+
+    `threshold`: a chatbot's own; None: the platform's.
+    """
     hits = await _search(app, scope, knowledge_base_id, question, (), top_k=max(k, knowledge.CANDIDATES))
-    choices = knowledge.choose(hits, threshold=app.settings.relevance_threshold, at_most=app.settings.knowledge_top_k)
+    choices = knowledge.choose(
+        hits,
+        threshold=app.settings.relevance_threshold if threshold is None else threshold,
+        at_most=app.settings.knowledge_top_k,
+    )
     return [
         ExplainedHit(hit=choice.hit, why_not=choice.why_not, explain=_explained(choice.hit)) for choice in choices[:k]
     ]
@@ -105,6 +125,8 @@ def _explained(hit: Hit) -> dict[str, Any]:
         "cosine": round(hit.cosine, 4),
         "keywords": round(hit.keyword_score, 4),
         "words": round(hit.words, 4),
+        "told": round(hit.told, 4),
+        "alike": round(hit.alike, 4),
         "heading": hit.heading,
         "page": hit.page,
         "language": hit.language,
@@ -132,14 +154,16 @@ async def _search(
     """Ranked hits. Raises NotFound for a base that this tenant does not have."""
     if not is_id(knowledge_base_id):
         raise NotFound("no such knowledge base")
-    language = detect_language(question)
+    likely = likely_languages(question)
+    language = likely[0] if len(likely) == 1 else None
     embedder: Embedder | None = None
     found = Retrieved(hits=[])
     for _ in range(_TRIES):
         async with app.db.transaction(scope) as db:
             base = await knowledge.get_knowledge_base(db, scope, knowledge_base_id)
             if base is not None and language is None:
-                language = await knowledge.main_language(db, scope, knowledge_base_id) or _FALLBACK_LANGUAGE
+                main = await knowledge.main_language(db, scope, knowledge_base_id)
+                language = knowledge.language_of(likely, main) or _FALLBACK_LANGUAGE
         if base is None:
             raise NotFound("no such knowledge base")
         earlier = knowledge.earlier_question(question, history, language)
@@ -166,6 +190,7 @@ async def _search(
         embedder=embedder.name if embedder is not None else "",
         embedder_languages=embedder.languages if embedder is not None else frozenset(),
         cosines=found.cosines,
+        terms=found.terms,
     )
     if rerank is not None and ranked:
         relevances = await rerank(question, ranked)

@@ -48,6 +48,7 @@ async def visit_page(
     """Fetch one page into the object store. `known` is the document made of it before: a server that says that nothing
     has changed since then sends nothing.
 
+    A page that redirects to another site is held against that site's robots.txt as well.
     Raises PageFailed and what else `open_page` does, and KeptOut.
     """
     _check_robots(robots, address)
@@ -66,6 +67,8 @@ async def visit_page(
             return Visit(new=None, address=final)
         if crawling.is_same_site(final, address):
             _check_robots(robots, final)
+        elif app.settings.robots_txt:  # another site has rules of its own
+            _check_robots(await robots_of(app, final), final)
         codec = crawling.codec_of(page.charset) if page.media_type.startswith("text/") else None
         stream = Stream(page.chunks(), codec=codec, head_bytes=head_bytes)
         key, size_bytes = await keep(app, scope, knowledge_base_id, stream)

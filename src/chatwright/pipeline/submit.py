@@ -79,9 +79,15 @@ async def submit_job(
 
 
 async def search_knowledge(
-    app: Services, scope: Scope, knowledge_base_id: KnowledgeBaseId, query: str, k: int
+    app: Services,
+    scope: Scope,
+    knowledge_base_id: KnowledgeBaseId,
+    query: str,
+    k: int,
+    *,
+    threshold: float | None = None,
 ) -> list[SearchHit]:
-    """The `k` best passages with their scores, those below the threshold too. Raises NotFound."""
+    """The `k` best passages with their scores, those below the threshold too (None: the platform's). Raises NotFound."""
     text = inspect(query, max_chars=app.settings.max_text_chars)
     return [
         SearchHit(
@@ -93,7 +99,7 @@ async def search_knowledge(
             explain=found.explain,
             why_not=found.why_not,
         )
-        for found in await explain_search(app, scope, knowledge_base_id, text, k=k)
+        for found in await explain_search(app, scope, knowledge_base_id, text, k=k, threshold=threshold)
     ]
 
 

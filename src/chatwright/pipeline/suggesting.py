@@ -23,6 +23,7 @@ from chatwright.features.guard.policy import GuardPolicy
 from chatwright.features.knowledge.ranking import KEYWORD_FLOOR
 from chatwright.features.suggestions import Action, Occasion, SuggestionPolicy
 from chatwright.pipeline.grounding import shown
+from chatwright.pipeline.knowledge import threshold_of
 from chatwright.pipeline.services import Services
 
 _log = structlog.get_logger(__name__)
@@ -150,7 +151,7 @@ async def _replies(
     except (ChatwrightError, TimeoutError) as error:
         _log.warning("suggestions.not_found", error=str(error))
         return []
-    headings = app.settings.relevance_threshold <= KEYWORD_FLOOR
+    headings = threshold_of(app, chatbot) <= KEYWORD_FLOOR
     return suggestions.follow_ups(topics, language=occasion.language, headings=headings)
 
 

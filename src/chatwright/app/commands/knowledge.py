@@ -160,10 +160,17 @@ def kb_status(chatbot_ref: str, target: Target) -> None:
 def kb_search(chatbot_ref: str, query: str, count: int, explain: bool, target: Target) -> None:
     """Search as an answer would, and show the scores."""
 
-    async def work(api: Api, base: str) -> dict[str, Any]:
-        return await api.get(f"{base}/search", q=query, k=count)
+    async def work() -> dict[str, Any]:
+        async with open_api(target) as api:
+            chatbot = await _chatbot_with_knowledge(api, chatbot_ref)
+            return await api.get(
+                f"/api/v1/knowledge-bases/{chatbot['knowledge_base_id']}/search",
+                q=query,
+                k=count,
+                threshold=chatbot.get("relevance_threshold"),
+            )
 
-    found = _asked(target, chatbot_ref, work)
+    found = run(work())
 
     def human(found: dict[str, Any]) -> None:
         columns = ["score", "title", "passage", *(["how", "why not"] if explain else [])]
@@ -354,10 +361,14 @@ def _asked(target: Target, chatbot_ref: str, work: Callable[[Api, str], Awaitabl
 
 
 async def _knowledge_base(api: Api, chatbot_ref: str) -> str:
+    return str((await _chatbot_with_knowledge(api, chatbot_ref))["knowledge_base_id"])
+
+
+async def _chatbot_with_knowledge(api: Api, chatbot_ref: str) -> dict[str, Any]:
     found = await api.get(f"/api/v1/chatbots/{chatbot_ref}")
     if not found.get("knowledge_base_id"):
         raise KnowledgeFailed(f"chatbot {chatbot_ref} has no knowledge base; set knowledge_base_id")
-    return str(found["knowledge_base_id"])
+    return found
 
 
 def _short(text: str) -> str:

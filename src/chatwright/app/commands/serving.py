@@ -204,6 +204,7 @@ class _Terminal:
         if known.chatbot:
             rows.append(("Demo page", f"{url}/demo/{known.chatbot}"))
         rows += [
+            ("Console", f"{url}/console"),
             ("API docs", f"{url}/docs"),
             ("OpenAI clients", f"{url}/v1"),
             ("Health", f"{url}/health/ready"),

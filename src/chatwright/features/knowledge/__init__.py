@@ -53,7 +53,7 @@ from chatwright.features.knowledge.originals import original_key, originals_of
 from chatwright.features.knowledge.passages import Passage, list_passages
 from chatwright.features.knowledge.ranking import rank
 from chatwright.features.knowledge.rules import CANDIDATES, Choice, best_quote, choose, choose_sources
-from chatwright.features.knowledge.search import Retrieved, main_language, retrieve, search
+from chatwright.features.knowledge.search import Retrieved, language_of, main_language, retrieve, search
 from chatwright.features.knowledge.store import (
     Document,
     DocumentSource,
@@ -143,6 +143,7 @@ __all__ = [
     "get_knowledge_base",
     "index_hash",
     "is_large",
+    "language_of",
     "list_by_source",
     "list_deleted_bases",
     "list_documents",

@@ -28,7 +28,8 @@ class Hit:
 
     `cosine` is in -1..1, `keyword_score` is BM25 as a share of what a chunk with each of the question's words once would
     have (0 to about 2), `words` the share of the question's words that stand in it, its title and headings, weighted by how
-    rare they are in the base. `relevance` is in 0..1: the probability that the hit answers, 0.0 until `rank` has seen the
+    rare they are in the base. `told` is that share for its best sentence, `alike` for all of it where words count that begin
+    alike; both are 0.0 until `rank` has looked. `relevance` is in 0..1: the probability that the hit answers, 0.0 until `rank` has seen the
     question; `evidence` is None until then. `page` is counted from 1, where the document has pages. `question` is that
     of an FAQ pair. `suspicion` (0..1, None: none) is how sure the guard is that it speaks to a model instead of to readers.
     """
@@ -44,6 +45,8 @@ class Hit:
     cosine: float
     keyword_score: float = 0.0
     words: float = 0.0
+    told: float = 0.0
+    alike: float = 0.0
     page: int | None = None
     language: str | None = None
     question: str | None = None

@@ -6,11 +6,13 @@ One logistic turns the evidence into a probability; `training/fit_relevance.py` 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chatwright.domain.detection import script_of
+from chatwright.domain.ids import ChunkId
 from chatwright.domain.language import content_words
+from chatwright.features.knowledge.closer_look import Look, look_closer
 from chatwright.features.knowledge.hit import Cosines, Evidence, Hit
 
 
@@ -22,6 +24,8 @@ class Calibration:
     cosine: float
     keywords: float
     words: float
+    told: float = 0.0
+    alike: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +36,10 @@ class Trust:
     calibration: Calibration
 
 
-_MINILM = Calibration(intercept=-5.55, cosine=7.51, keywords=0.0, words=5.96)
-_E5 = Calibration(intercept=-26.97, cosine=30.37, keywords=0.0, words=5.07)
+_MINILM = Calibration(intercept=-6.34, cosine=8.11, keywords=0.0, words=3.69, told=3.77)
+_E5 = Calibration(intercept=-32.65, cosine=36.94, keywords=0.0, words=3.05, told=2.64)
 # Where the vector is not trusted: the words alone.
-KEYWORDS_ONLY = Calibration(intercept=-2.83, cosine=0.0, keywords=3.26, words=6.65)
+KEYWORDS_ONLY = Calibration(intercept=-3.11, cosine=0.0, keywords=2.31, words=2.32, told=2.24, alike=3.63)
 
 TRUST = {
     "minilm": Trust(vector_weight=1.67, calibration=_MINILM),
@@ -51,6 +55,8 @@ OTHER_LANGUAGE = 0.5
 OTHER_SCRIPT = 0.01
 """… and for letters that it cannot read: only what no keyword decides."""
 KEYWORD_FLOOR = 0.75
+READ_HITS = 8
+"""Hits that are read sentence by sentence, the most promising ones."""
 _NO_SPREAD = 1e-6
 
 
@@ -66,40 +72,75 @@ def rank(
     embedder: str,
     embedder_languages: frozenset[str] | None = None,
     cosines: Cosines | None = None,
+    terms: Mapping[str, float] | None = None,
 ) -> list[Hit]:
     """The hits with evidence and relevance, best first.
 
     `language`: the question's. `embedder_languages`: those that the embedder reads, None for many. `cosines`: what is usual
-    between the question and the base's chunks. CPU on the caller's thread: well under a millisecond.
+    between the question and the base's chunks. `terms`: the question's with what each says in the base (of `Retrieved`); the
+    best hits are then read sentence by sentence. CPU on the caller's thread: a millisecond.
     """
     trust = trust_of(embedder)
     is_known = any(embedder.startswith(name) for name in TRUST)
     usual = _MINILM_COSINES if is_known or cosines is None or cosines.spread < _NO_SPREAD else cosines
     script = script_of(question)
     asked = frozenset(content_words(question))
-    ranked: list[Hit] = []
+    weighed: list[tuple[Hit, float, float, Calibration]] = []
     for hit in hits:
         weight = _vector_weight(language, script, hit, trust, embedder_languages)
-        cosine = _moved(hit.cosine, usual)
-        evidence = Evidence(vector_weight=weight, score=weight * cosine + hit.keyword_score)
-        relevance = probability(
-            trust.calibration if weight >= trust.vector_weight else KEYWORDS_ONLY, cosine, hit.keyword_score, hit.words
+        weighed.append(
+            (
+                hit,
+                weight,
+                _moved(hit.cosine, usual),
+                trust.calibration if weight >= trust.vector_weight else KEYWORDS_ONLY,
+            )
         )
+    looks = _looks(weighed, terms or {})
+    ranked: list[Hit] = []
+    for hit, weight, cosine, calibration in weighed:
+        look = looks.get(hit.chunk_id) or Look(passage=hit.words, sentence=hit.words)
+        evidence = Evidence(vector_weight=weight, score=weight * cosine + hit.keyword_score)
+        seen = replace(hit, evidence=evidence, told=look.sentence, alike=look.passage)
+        relevance = probability(calibration, cosine, seen.keyword_score, seen.words, seen.told, seen.alike)
         # "opening hours" or "how do I stop it": few words, so little evidence, but a heading says just that.
         if asked and relevance < KEYWORD_FLOOR and asked <= set(content_words(f"{hit.title} {hit.heading}")):
             relevance = KEYWORD_FLOOR
-        ranked.append(replace(hit, evidence=evidence, relevance=relevance))
+        ranked.append(replace(seen, relevance=relevance))
     ranked.sort(key=lambda hit: (-hit.relevance, -hit.evidence.score if hit.evidence else 0.0, hit.chunk_id))
     return ranked
 
 
-def probability(calibration: Calibration, cosine: float, keywords: float, words: float) -> float:
+def _looks(weighed: Sequence[tuple[Hit, float, float, Calibration]], terms: Mapping[str, float]) -> dict[ChunkId, Look]:
+    """What the best hits say of the question's words, by chunk. Of the others it is supposed that their best sentence says
+    no more than that of any hit that was read."""
+    if not terms:
+        return {}
+
+    def promise(one: tuple[Hit, float, float, Calibration]) -> tuple[float, str]:
+        hit, _, cosine, calibration = one
+        return -probability(calibration, cosine, hit.keyword_score, hit.words, hit.words, hit.words), hit.chunk_id
+
+    hits = [hit for hit, *_ in sorted(weighed, key=promise)]
+    looks = {
+        hit.chunk_id: look_closer(hit.text, above=f"{hit.title}\n{hit.heading}", language=hit.language, terms=terms)
+        for hit in hits[:READ_HITS]
+    }
+    told = min((look.sentence for look in looks.values()), default=0.0)
+    return looks | {hit.chunk_id: Look(passage=hit.words, sentence=min(told, hit.words)) for hit in hits[READ_HITS:]}
+
+
+def probability(
+    calibration: Calibration, cosine: float, keywords: float, words: float, told: float, alike: float
+) -> float:
     """That a hit answers, from what speaks for it."""
     logit = (
         calibration.intercept
         + calibration.cosine * cosine
         + calibration.keywords * keywords
         + calibration.words * words
+        + calibration.told * told
+        + calibration.alike * alike
     )
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, logit))))
 

@@ -1,7 +1,7 @@
 """SQL of a search: both halves in one round trip, vectors and keywords, within one knowledge base. Called by flows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chatwright.adapters.postgres import Connection
 from chatwright.domain.ids import KnowledgeBaseId, is_id
@@ -86,6 +86,8 @@ class Retrieved:
 
     hits: list[Hit]
     cosines: Cosines | None = None
+    terms: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The question's, with what each says in the base."""
 
 
 async def retrieve(
@@ -148,6 +150,7 @@ async def retrieve(
             )
             for row in rows
         ],
+        terms=weighed.values,
         cosines=Cosines(mean=rows[0]["mean"], spread=rows[0]["spread"])
         if query is not None and rows[0]["chunks"] >= ENOUGH_TO_TELL
         else None,
@@ -166,6 +169,12 @@ async def search(
     """`retrieve` for terms of equal weight; the hits alone."""
     found = await retrieve(db, scope, knowledge_base_id, query, terms=dict.fromkeys(terms, 1.0), top_k=top_k)
     return found.hits
+
+
+def language_of(likely: Sequence[str], main: str | None) -> str | None:
+    """A question's language: of those that it is `likely` in (of `likely_languages`, best first) the one that its base is
+    mainly in, else the first; the base's where nothing tells."""
+    return main if main in likely or not likely else likely[0]
 
 
 async def main_language(db: Connection, scope: Scope, knowledge_base_id: KnowledgeBaseId) -> str | None:

@@ -78,6 +78,7 @@ class NewChatbot:
     suggested_questions: tuple[str, ...] = ()
     no_answer_text: str = ""
     answer_policy: AnswerPolicy = "sources_only"
+    relevance_threshold: float | None = None
     apology_text: str = ""
     hedging: bool | None = None
     metadata_fields: tuple[str, ...] = ()

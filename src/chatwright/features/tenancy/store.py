@@ -33,8 +33,8 @@ EMBEDDER_DIMENSION = 384
 _TENANT_COLUMNS = "id, name, plan, time_zone, weight, disabled_at, created_at"
 _CHATBOT_COLUMNS = """id, tenant_id, slug, name, widget_id, revision, providers, system_prompt, personality, temperature,
     max_tokens, knowledge_base_id, knowledge_enabled, languages, cache_policy, guard_policy, animation_set,
-    allowed_origins, limits, greeting, suggested_questions, no_answer_text, answer_policy, apology_text, hedging, metadata_fields,
-    persona, reading_policy, suggestion_policy, burst_window_ms, widget, created_at, updated_at, (SELECT plan FROM tenants WHERE tenants.id = chatbots.tenant_id) AS plan"""
+    allowed_origins, limits, greeting, suggested_questions, no_answer_text, answer_policy, relevance_threshold, apology_text, hedging,
+    metadata_fields, persona, reading_policy, suggestion_policy, burst_window_ms, widget, created_at, updated_at, (SELECT plan FROM tenants WHERE tenants.id = chatbots.tenant_id) AS plan"""
 # An empty knowledge base is known beforehand, so that no question is embedded for nothing. Under the tenants' role only:
 # the operators' has no right to read chunks.
 _OWN_COLUMNS = f"""{_CHATBOT_COLUMNS}, knowledge_enabled AND EXISTS (SELECT FROM chunks
@@ -358,6 +358,7 @@ def _chatbot(row: Mapping[str, Any]) -> Chatbot:
         suggested_questions=tuple(row["suggested_questions"]),
         no_answer_text=row["no_answer_text"],
         answer_policy=row["answer_policy"],
+        relevance_threshold=row["relevance_threshold"],
         apology_text=row["apology_text"],
         hedging=row["hedging"],
         metadata_fields=tuple(row["metadata_fields"]),
