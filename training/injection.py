@@ -28,12 +28,11 @@ CLASSES = ("honest", "attack")
 NEAR = 0.94
 """Cosine from which an attack counts as a copy of one of the reported fold."""
 WEIGHTS = {
-    "deepset": 4.0, "jailbreak": 1.0, "piguard": 2.0, "gandalf": 1.0, "mosscap": 0.7, "bipia": 1.5, "attacks": 0.8, "turns": 1.2,
-    "benign": 0.8, "plain": 1.0, "questions en": 1.0, "questions de": 1.0, "asked": 2.0, "uses": 12.0, "tricky": 12.0,
-    "banking": 0.36, "clinc": 0.36, "clinc_val": 0.36, "clinc_oos": 0.6, "stackfaq": 0.6, "stackfaq_q": 0.6, "tweets": 0.36,
-    "hutto": 0.36, "mails": 0.3, "pages": 0.3, "letters": 0.5,
+    "deepset": 1.5, "jailbreak": 1.0, "piguard": 2.0, "gandalf": 0.7, "mosscap": 0.35, "bipia": 1.5, "attacks": 0.8, "turns": 1.2,
+    "benign": 0.8, "plain": 1.0, "questions en": 1.0, "questions de": 1.0, "asked": 2.0, "tricky": 7.0, "banking": 0.6, "clinc": 0.6, "clinc_val": 0.6, "clinc_oos": 1.0, "stackfaq": 1.0,
+    "stackfaq_q": 1.0, "tweets": 0.6, "hutto": 0.6, "mails": 0.3, "pages": 0.3, "letters": 0.5,
 }  # fmt: skip
-"""Of each set's rows, chosen with the message head's decay of n-grams by folds 1 to 4 in turn."""
+"""Of each set's rows. Mosscap's are many and half of them harmless out of their game."""
 DOCUMENT_WEIGHTS = {
     "planted": 1.0, "planted letters": 1.5, "mails": 3.0, "pages": 1.0, "letters": 3.0, "manuals": 1.0, "bipia": 0.5, "attacks": 0.3, "turns": 0.3,
     "deepset": 0.3, "jailbreak": 0.3, "benign": 0.15, "asked": 0.3, "tricky": 0.5, "stackfaq": 0.3, "banking": 0.1, "hutto": 0.1,
@@ -47,7 +46,6 @@ FALSE_ALARMS_DOCUMENT = 0.03
 HONEST_MORE = 1.5
 """Honest prompts of the public sets weigh more: an order to a chatbot is no attack."""
 DECAY_DENSE, DECAY_GRAMS, STEPS = 4e-5, 1e-4, 100
-DECAY_GRAMS_MESSAGE = 4e-5
 DECAY_DENSE_DOCUMENT = 1e-3
 """With less the head learns the style of the few letters there are."""
 
@@ -190,8 +188,7 @@ def train(sets: Mapping[str, Set], *, without: Collection[str] = ()) -> dict[str
     ):  # fmt: skip
         learned = sample(sets, weights, (2, 3, 4), without=without, encoder=encoder)
         decay = DECAY_DENSE_DOCUMENT if name == "document" else DECAY_DENSE
-        of_grams = DECAY_GRAMS_MESSAGE if name == "message" else DECAY_GRAMS
-        head = fit(learned, CLASSES, decay_dense=decay, decay_grams=of_grams, steps=STEPS)
+        head = fit(learned, CLASSES, decay_dense=decay, decay_grams=DECAY_GRAMS, steps=STEPS)
         scored = {each: odds(head, found, encoder=encoder) for each, found in sets.items()}
         if name == "document":
             clean = [

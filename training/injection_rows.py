@@ -19,7 +19,6 @@ from training.injection_attacks import write_attacks
 from training.injection_benign import KEPT, TRAINED, write_benign
 from training.injection_letters import FOLDS, write_letters
 from training.injection_turns import write_plain, write_turns
-from training.injection_uses import USES
 
 PUBLIC = {
     "deepset": "deepset_injections/train", "jailbreak": "jailbreak_classification/all", "piguard": "piguard_valid/all",
@@ -82,7 +81,6 @@ def message_rows(folder: Path) -> dict[str, list[Row]]:
     documentation = Path(__file__).with_name("documentation_questions.jsonl").read_text("utf-8").splitlines()
     asked = [*SAID, *(str(msgspec.json.decode(line, type=dict[str, object])["question"]) for line in documentation)]
     rows["asked"] = [Row(text=text, attack=False, source="asked", fold=fold(text)) for text in dict.fromkeys(asked)]
-    rows["uses"] = [Row(text=text, attack=False, source="uses", fold=fold(text)) for text in USES]
     rows["benign"] = [
         _own(text, attack=False, source="benign", at=at) for at, text in enumerate(write_benign(OWN_BENIGN))
     ]

@@ -53,22 +53,13 @@ async def _measure(folder: Path) -> str:
         lines.append(_line("**found**: mixed attacks", found))
         lines += [_line(f"- {name}", _some(found, [row.source == name for row in attacks])) for name in _MIXED]
         honest = [
-            row
-            for name in (*_MIXED, "tricky", "uses")
-            for row in messages[name]
-            if not row.attack and row.fold == REPORTED
+            row for name in (*_MIXED, "tricky") for row in messages[name] if not row.attack and row.fold == REPORTED
         ]
         found = await _mark(model, embedder, honest, document=False)
         lines.append(
             _line(
                 "**marked**: own sentences full of trigger words, reported half",
                 _some(found, [row.source == "tricky" for row in honest]),
-            )
-        )
-        lines.append(
-            _line(
-                "- the same of the fifth that teaches nothing, by kinds of use (training/injection_uses.py)",
-                _some(found, [row.source == "uses" for row in honest]),
             )
         )
         lines += [
