@@ -25,19 +25,8 @@ def chatbot(live: "Live", slug: str, *models: str) -> str:
     return slug
 
 
-@pytest.fixture(autouse=True, scope="module")
-def healed(live: "Live") -> None:
-    """Tests of other files let the same server's provider fail; good calls close its breaker again."""
-    deadline_s = time.monotonic() + 90
-
-    def state() -> str:
-        items = live.http("GET", "/api/v1/providers").json["items"]
-        return next(row["state"] for row in items if row["provider"] == "openai")
-
-    while state() != "closed" and time.monotonic() < deadline_s:
-        made = live.http("POST", "/api/v1/conversations", {"chatbot": live.llm_chatbot})
-        live.http("POST", f"/api/v1/conversations/{made.json['id']}/messages?wait=true", {"text": "hello again"})
-        time.sleep(0.5)
+# On a server of their own: files beside them let the same provider fail, and its breaker remembers.
+pytestmark = pytest.mark.alone
 
 
 def test_the_list_names_what_is_set_up(live: "Live") -> None:
