@@ -10,9 +10,10 @@ import asyncio
 import json
 import logging
 import os
+import random
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,12 @@ _SAYINGS = (
     "Thank you so much for the quick help, it works now. This was about case",
 )
 _UNREAD = Options(sentiment=False, intent=False, summary="none")
-_CHATS_A_SECOND = 4.0
+_WARM_RATE, _WARM_S = 8.0, 10.0
+_SETTLE_S, _LEAD_S = 1.0, 3.0
+_ROUNDS = 3
+_BESIDE_ROWS = {"sentiment,intent": 200_000, "none": 1_000_000}
+"""What the model reads of an import beside chats, and how long its file is."""
+_SHARES = (0.5, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +203,71 @@ async def _job(bench: Bench, job_type: JobType, text: str) -> dict[str, Any]:
             await asyncio.sleep(0.002)
 
 
-async def beside_chats(folder: Path, rows: int, seconds: float) -> dict[str, Any]:
-    """Chats against the whole product, without and with an import beside them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slice:
+    """Some seconds of chats. `took_s`: each one's, until the whole answer was there; `rows`: what an import read meanwhile."""
+
+    took_s: list[float]
+    rows: int
+
+
+class _Beside:
+    """Chats against the whole product, with an import that is paused and resumed."""
+
+    def __init__(self, rest: Rest, key: str, import_id: str = "") -> None:
+        self._rest = rest
+        self._key = key
+        self._import_id = import_id
+
+    async def chats(self, rate: float, seconds: float, *, seed: int) -> _Slice:
+        """Chats that begin at random moments, `rate` a second: the same moments for the same seed. The first seconds of
+        them do not count."""
+        await self._send(rate, _LEAD_S, random.Random(seed))  # by now the import knows of them
+        before = await self._rows_read()
+        took_s = await self._send(rate, seconds, random.Random(seed))
+        return _Slice(took_s=took_s, rows=await self._rows_read() - before)
+
+    async def idle(self, rate: float, seconds: float, *, seed: int) -> _Slice:
+        await self._control("pause")
+        return await self.chats(rate, seconds, seed=seed)
+
+    async def beside(self, rate: float, seconds: float, *, seed: int) -> _Slice:
+        """The same while the import runs; it has made its first step before the first chat begins."""
+        before = await self._rows_read()
+        await self._control("resume")
+        async with asyncio.timeout(30):
+            while await self._rows_read() == before:
+                await asyncio.sleep(0.05)
+        return await self.chats(rate, seconds, seed=seed)
+
+    async def _send(self, rate: float, seconds: float, chance: random.Random) -> list[float]:
+        until = time.monotonic() + seconds
+        async with asyncio.TaskGroup() as group:
+            tasks: list[asyncio.Task[float]] = []
+            while time.monotonic() < until:
+                await asyncio.sleep(chance.expovariate(rate))
+                tasks.append(group.create_task(self._chat(), name="bench-chat"))
+        return [task.result() for task in tasks]
+
+    async def _chat(self) -> float:
+        made = await self._rest.call("POST", "/api/v1/conversations", self._key, {"chatbot": "bench"})
+        began = time.monotonic()
+        path = f"/api/v1/conversations/{made['id']}/messages?wait=true"
+        await self._rest.call("POST", path, self._key, {"text": "Where is my parcel?"}, timeout_s=60)
+        return time.monotonic() - began
+
+    async def _control(self, action: str) -> None:
+        await self._rest.call("POST", f"/api/v1/imports/{self._import_id}/{action}", self._key)
+        await asyncio.sleep(_SETTLE_S)
+
+    async def _rows_read(self) -> int:
+        if not self._import_id:
+            return 0
+        return int((await self._rest.call("GET", f"/api/v1/imports/{self._import_id}", self._key))["rows_read"])
+
+
+async def beside_chats(folder: Path, rows: int, seconds: float, rates: Sequence[float], enrich: str) -> dict[str, Any]:
+    """For each rate, `_ROUNDS` times: `seconds` of chats without the import and as many beside it, in turn."""
     async with (
         run_simulator() as simulator,
         start_product(folder / "data", log_file=folder / "log", provider_url=simulator.base_url) as product,
@@ -207,47 +276,42 @@ async def beside_chats(folder: Path, rows: int, seconds: float) -> dict[str, Any
         rest = Rest(product.base_url, product.admin_key)
         tenant = await rest.make_tenant("Bench")
         await rest.make_chatbot(tenant, "bench")
+        await _Beside(rest, tenant.key).chats(_WARM_RATE, _WARM_S, seed=0)  # everything is loaded and warm
+        form = aiohttp.FormData({"chatbot": "bench", "enrich": enrich, "source": "bench"})
+        form.add_field("file", file_of(rows), filename="bench.csv")
         headers = {"authorization": f"Bearer {tenant.key}"}
-
-        async def chat() -> float:
-            made = await rest.call("POST", "/api/v1/conversations", tenant.key, {"chatbot": "bench"})
-            began = time.monotonic()
-            path = f"/api/v1/conversations/{made['id']}/messages?wait=true"
-            await rest.call("POST", path, tenant.key, {"text": "Where is my parcel?"}, timeout_s=60)
-            return time.monotonic() - began
-
-        async def chats() -> list[float]:
-            tasks: list[asyncio.Task[float]] = []
-            for _ in range(round(seconds * _CHATS_A_SECOND)):
-                tasks.append(asyncio.create_task(chat(), name="bench-chat"))
-                await asyncio.sleep(1 / _CHATS_A_SECOND)
-            return list(await asyncio.gather(*tasks))
-
-        async def read() -> int:
-            listed = await rest.call("GET", "/api/v1/imports", tenant.key)
-            return int(listed["items"][0]["rows_read"])
-
-        await chats()  # everything is loaded and warm
-        idle = await chats()
-        form = aiohttp.FormData({"chatbot": "bench", "enrich": "sentiment,intent", "source": "bench"})
-        data = b"".join([piece async for piece in file_of(rows)])
-        form.add_field("file", data, filename="bench.csv")
         async with session.post(f"{product.base_url}/api/v1/imports", data=form, headers=headers) as reply:
             reply.raise_for_status()
-        await asyncio.sleep(2)
-        before = await read()
-        busy = await chats()
-        after = await read()
-        return {
-            "idle_p50_ms": round(percentile(idle, 0.5) * 1e3, 1),
-            "idle_p95_ms": round(percentile(idle, 0.95) * 1e3, 1),
-            "beside_p50_ms": round(percentile(busy, 0.5) * 1e3, 1),
-            "beside_p95_ms": round(percentile(busy, 0.95) * 1e3, 1),
-            "rows_a_minute_beside": round((after - before) / seconds * 60),
-        }
+            tool = _Beside(rest, tenant.key, (await reply.json())["id"])
+        found: dict[str, Any] = {}
+        for rate in rates:
+            idle: list[_Slice] = []
+            beside: list[_Slice] = []
+            for turn in range(_ROUNDS):
+                for way, into in ((tool.idle, idle), (tool.beside, beside))[:: -1 if turn % 2 else 1]:
+                    into.append(await way(rate, seconds, seed=turn))
+            found[f"{rate:g} chats a second beside {enrich}"] = _compared(idle, beside, seconds)
+        return found
 
 
-async def run(*, rows: int, read_rows: int, seconds: float) -> dict[str, Any]:
+def _compared(idle: Sequence[_Slice], beside: Sequence[_Slice], seconds: float) -> dict[str, Any]:
+    """Milliseconds of both, the ratio of all of them and of each round, and how fast the import went on."""
+    figures: dict[str, Any] = {"chats": sum(len(one.took_s) for one in (*idle, *beside))}
+    for name, slices in (("idle", idle), ("beside", beside)):
+        all_s = [took_s for one in slices for took_s in one.took_s]
+        figures |= {f"{name}_p{round(100 * q)}_ms": round(percentile(all_s, q) * 1e3, 1) for q in _SHARES}
+    figures["p95_ratio"] = round(figures["beside_p95_ms"] / figures["idle_p95_ms"], 2)
+    figures["p95_ratio_by_round"] = [
+        round(percentile(one.took_s, 0.95) / percentile(other.took_s, 0.95), 2)
+        for one, other in zip(beside, idle, strict=True)
+    ]
+    figures["rows_a_minute_by_round"] = [round(one.rows * 60 / seconds) for one in beside]
+    return figures
+
+
+async def run(
+    *, rows: int, read_rows: int, seconds: float, rates: Sequence[float], beside: Sequence[str]
+) -> dict[str, Any]:
     found: dict[str, Any] = {"processors": os.cpu_count(), "load_average": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory(prefix="cw-bench-") as folder:
         Path(folder).chmod(0o755)
@@ -263,10 +327,10 @@ async def run(*, rows: int, read_rows: int, seconds: float) -> dict[str, Any]:
                 for way in ("one_job_at_a_time", "one_call_at_a_time"):
                     ratio = found["read"]["rows_per_s"] / found[way]["rows_per_s"]
                     found[way] |= {"batches_are_times_faster": round(ratio, 1)}
-    if seconds:
+    for enrich in beside if seconds else ():
         with tempfile.TemporaryDirectory(prefix="cw-bench-") as folder:
             Path(folder).chmod(0o755)
-            found["chats"] = await beside_chats(Path(folder), 200_000, seconds)
+            found |= await beside_chats(Path(folder), _BESIDE_ROWS[enrich], seconds, rates, enrich)
     return found
 
 
@@ -274,10 +338,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.imports", description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000, help="of the large file; 0: leave it out")
     parser.add_argument("--read-rows", type=int, default=5_000, help="that the local model reads; 0: leave it out")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of chats beside an import; 0: leave it out")
+    parser.add_argument(
+        "--seconds", type=float, default=15.0, help="of chats in a round beside an import; 0: leave it out"
+    )
+    parser.add_argument("--rates", type=float, nargs="+", default=[4.0, 10.0, 20.0], help="of chats, a second")
+    parser.add_argument("--beside", nargs="+", choices=_BESIDE_ROWS, default=list(_BESIDE_ROWS), help="which imports")
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    found = asyncio.run(run(rows=arguments.rows, read_rows=arguments.read_rows, seconds=arguments.seconds))
+    found = asyncio.run(
+        run(
+            rows=arguments.rows,
+            read_rows=arguments.read_rows,
+            seconds=arguments.seconds,
+            rates=arguments.rates,
+            beside=arguments.beside,
+        )
+    )
     for part, figures in found.items():
         print(
             f"| {part} | {', '.join(f'{k} {v}' for k, v in figures.items()) if isinstance(figures, dict) else figures} |"

@@ -96,6 +96,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "images")
     parser.add_argument("names", nargs="*", help="of the pictures; none: all")
     arguments = parser.parse_args()
+    if unknown := set(arguments.names) - {picture.name for picture in PICTURES}:
+        parser.error(
+            f"no picture is called {', '.join(sorted(unknown))}; there are {', '.join(one.name for one in PICTURES)}"
+        )
     if CHROMIUM is None:
         sys.exit(MISSING)
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -228,6 +228,21 @@ class Rest:
         }
         return await self.call("POST", "/api/v1/chatbots", tenant.key, body)
 
+    async def wait_indexed(self, chatbot: str, key: str, *, within_s: float = 180.0) -> None:
+        """Until no document of the chatbot waits for its indexing: that takes the cores that are measured.
+
+        Raises RuntimeError if it takes longer than `within_s` seconds.
+        """
+        base = (await self.call("GET", f"/api/v1/chatbots/{chatbot}", key))["knowledge_base_id"]
+        give_up_at = time.monotonic() + within_s
+        while True:
+            counts = (await self.call("GET", f"/api/v1/knowledge-bases/{base}", key))["documents"]
+            if not counts["queued"] + counts["indexing"]:
+                return
+            if time.monotonic() > give_up_at:
+                raise RuntimeError(f"the documents of {chatbot} are not indexed after {within_s:.0f} s: {counts}")
+            await asyncio.sleep(0.25)
+
     async def call(self, method: str, path: str, key: str, body: Any = None, *, timeout_s: float = 15.0) -> Any:
         headers = {"authorization": f"Bearer {key}"}
         timeout = aiohttp.ClientTimeout(total=timeout_s)

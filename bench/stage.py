@@ -101,13 +101,17 @@ class Stage:
 async def open_stage(
     data_dir: Path, log_file: Path, lengths: Lengths, *, options: Mapping[str, str] | None = None
 ) -> AsyncGenerator[Stage]:
-    """Start all on `data_dir` (used again: the demo is made once). Raises NotStarted, RuntimeError."""
+    """Start all on `data_dir` (used again: the demo is made once), and wait until the demo has read its documents.
+
+    Raises NotStarted, RuntimeError.
+    """
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(start_provider())
         product = await stack.enter_async_context(
             start_product(data_dir, log_file=log_file, provider_url=provider.base_url, demo=True, options=options)
         )
         rest = Rest(product.base_url, product.admin_key)
+        await rest.wait_indexed(product.demo_chatbot, product.demo_key)
         tenant = await rest.make_tenant("bench")
         await rest.make_chatbot(tenant, BARE, **BARE_FIELDS)
         yield Stage(

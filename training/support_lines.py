@@ -103,7 +103,7 @@ _PLAIN_SHORT = (
 
 def write_lines(each: int, seed: int = 5) -> list[Line]:
     """Some `each` of every sentiment from the patterns, and all the short ones; no line twice."""
-    dice = random.Random(seed)  # noqa: S311: a draw of sentences, nothing secret
+    dice = random.Random(seed)  # a draw of sentences, nothing secret
     lines: dict[str, str] = {}
     for texts, label in ((_GOOD_SHORT, "positive"), (_BAD_SHORT, "negative"), (_PLAIN_SHORT, "neutral")):
         lines.update(dict.fromkeys(texts, label))

@@ -139,11 +139,11 @@ def mount(page: Page, *, kind: str = "robot", tier: str = "low", url: str | None
     """Put an avatar into the page as `avatar`; `tiers` lists what onTier was told."""
     config = {"kind": kind, "url": url, "clips": {}, "colors": COLORS, "tier": tier}
     page.evaluate(
-        """async ([config, reducedMotion]) => {
+        """([config, reducedMotion]) => {
             globalThis.tiers = [];
             const container = document.querySelector("#box");
             const onTier = (tier, reason) => tiers.push([tier, reason]);
-            globalThis.avatar = await avatarParts.mountAvatar({ container, config, reducedMotion, onTier });
+            globalThis.avatar = avatarParts.mountAvatar({ container, config, reducedMotion, onTier });
         }""",
         [config, reduced],
     )

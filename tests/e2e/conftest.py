@@ -25,9 +25,10 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.e2e.console_support import complaints, console
 from tests.e2e.widget_support import build_widget, chromium, hosts, make_bot, make_reader, proxy, save_pictures, visit
 
-__all__ = ["chromium", "hosts", "make_bot", "make_reader", "proxy", "visit"]  # fixtures
+__all__ = ["chromium", "complaints", "console", "hosts", "make_bot", "make_reader", "proxy", "visit"]  # fixtures
 
 ROOT = Path(__file__).parents[2]
 LLM_CHATBOT = "simulated"

@@ -102,8 +102,9 @@ def test_that_the_mouth_opens_with_speech_and_falls_shut_by_itself(page: Page, a
     poses.show(page, address, {"tier": "2d", "size": str(SIZE), "moving": "1"})
     mouth = "(part) => getComputedStyle(document.querySelector('div > div').shadowRoot.querySelector(part)).opacity"
     assert (page.evaluate(mouth, ".talk"), page.evaluate(mouth, ".smile")) == ("0", "1")
-    page.evaluate("faces[0].speak(0.8)")
-    page.wait_for_function(f"({mouth})('.talk') === '1' && ({mouth})('.smile') === '0'", timeout=5000, polling=20)
+    page.evaluate("globalThis.voice = setInterval(() => faces[0].speak(0.8), 50)")  # until it was seen
+    page.wait_for_function(f"({mouth})('.talk') === '1' && ({mouth})('.smile') === '0'", timeout=5000)
+    page.evaluate("clearInterval(voice)")
     page.wait_for_function(f"({mouth})('.talk') === '0'", timeout=5000)
     page.wait_for_function(f"({mouth})('.smile') === '1'", timeout=5000)
 

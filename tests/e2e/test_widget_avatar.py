@@ -176,8 +176,7 @@ TELL = "document.dispatchEvent(new Event('visibilitychange'))"
 def test_nothing_is_drawn_that_nobody_sees(page: Page, hide: str, show: str) -> None:
     mount_drawn(page)
     draws(page)
-    before = page.evaluate("frames3d")
-    page.evaluate(hide)
+    before = page.evaluate(f"() => {{ {hide}; return frames3d; }}")
     assert wait_still(page) - before <= 12, "a fifth of a second at the most"
     page.evaluate(show)
     draws(page)

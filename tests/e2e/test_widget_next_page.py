@@ -93,18 +93,20 @@ def test_a_draft_is_there_after_a_reload(make_bot: Callable[..., Bot], visit: Vi
     expect(widget.box).to_have_value("Do you ship to")
     widget.page.evaluate("chatwright.send('By the page')")
     expect(widget.box).to_have_value("Do you ship to")
-    widget.box.press_sequentially(" Norway?")
-    widget.box.press("Enter")
-    expect(widget.box).to_have_value("")
-    widget.page.reload()
-    widget.open_again()
-    expect(widget.box).to_have_value("")
-    widget.box.press_sequentially("Never mind")
-    widget.page.evaluate("chatwright.reset()")
-    expect(widget.box).to_have_value("")
-    widget.page.reload()
-    widget.open_again()
-    expect(widget.box).to_have_value("")
+
+    def send() -> None:
+        widget.box.press("Enter")
+
+    def reset() -> None:
+        widget.page.evaluate("chatwright.reset()")
+
+    for words, end in ((" Norway?", send), ("Never mind", reset)):
+        widget.box.press_sequentially(words)
+        end()
+        expect(widget.box).to_have_value("")
+        widget.page.reload()
+        widget.open_again()
+        expect(widget.box).to_have_value("")
 
 
 def test_nobody_becomes_a_visitor_who_is_signed_in(make_bot: Callable[..., Bot], visit: Visit, live: "Live") -> None:
@@ -117,3 +119,18 @@ def test_nobody_becomes_a_visitor_who_is_signed_in(make_bot: Callable[..., Bot],
     widget.wait_answers(1)
     assert [url for url in widget.requests if "/widget/token" in url] == []
     assert widget.page.evaluate("Object.keys(localStorage).filter((name) => name.includes(':visitor:'))") == []
+
+
+def test_what_is_being_written_stays_while_the_page_vouches_for_the_same_person(
+    make_bot: Callable[..., Bot], visit: Visit, live: "Live"
+) -> None:
+    bot = make_bot("sim:echo=1")
+    made = live.http("POST", "/api/v1/widget/token", {"widget_id": bot.widget_id, "visitor_id": "customer-10"})
+    init = f"window.vouch = async () => '{made.json['token']}'; window.chatwright = [['setUser', {{ token: vouch }}]];"
+    widget = visit(bot, init=init)
+    widget.open()
+    widget.box.press_sequentially("Do you ship to")
+    widget.page.evaluate("chatwright.setUser({ token: vouch, traits: { plan: 'pro' } })")
+    expect(widget.box).to_have_value("Do you ship to")
+    widget.page.evaluate("chatwright.setUser({ token: async () => vouch() })")
+    expect(widget.box).to_have_value("")

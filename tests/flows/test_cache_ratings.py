@@ -88,3 +88,8 @@ async def test_who_died_while_telling_holds_nobody_up_for_ever(app: Services, ta
     await rows(superuser_url, "UPDATE feedback SET telling_until = now() - interval '1 second'")
     await rated.say("down")
     assert await rated.told() == before + 1
+    # The first one was not dead, only slow, and now it says that it failed.
+    async with app.db.transaction(taught.chatbot.scope) as db:
+        await feedback.end_telling(db, taught.chatbot.scope, saved.id, noted=False)
+    await rated.say("down")
+    assert await rated.told() == before + 1

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -14,6 +16,7 @@ from chatwright.pipeline.limits import RATINGS_A_MINUTE
 from chatwright.pipeline.services import Services
 from tests.flows.conftest import running_worker
 from tests.flows.knowledge_support import Client, Reply, client_of, run_api
+from tests.flows.test_chat_pipeline import rows
 
 SHOP = "https://shop.example"
 
@@ -205,7 +208,7 @@ async def test_lists_and_sums(desk: Desk) -> None:
     ann, bob = await desk.visitor("ann"), await desk.visitor("bob")
     asked = [await ann.ask(f"Question {number}") for number in range(3)] + [await bob.ask("Question 3")]
     for one, who, rating in zip(asked, (ann, ann, ann, bob), ("up", "up", "down", "up"), strict=True):
-        assert (await who.rate(one, rating)).status == 200
+        assert (await who.rate(one, rating, comment="Wrong." if rating == "down" else "")).status == 200
     assert [item["question"] for item in await desk.list()] == [f"Question {number}" for number in (3, 2, 1, 0)]
     assert [item["question"] for item in await desk.list("?rating=down&chatbot=shop")] == ["Question 2"]
     page = (await desk.client.call("GET", "/api/v1/feedback?limit=3")).body
@@ -213,14 +216,35 @@ async def test_lists_and_sums(desk: Desk) -> None:
     assert (len(page["items"]), len(rest["items"]), rest["next_cursor"]) == (3, 1, None)
     sums = await desk.summary("?chatbot=shop&time_zone=Europe/Vienna")
     assert (sums["up"], sums["down"], sums["share"], sums["time_zone"]) == (3, 1, 0.75, "Europe/Vienna")
-    (day,) = sums["days"]  # at midnight they would be two
-    assert (day["up"], day["down"]) == (3, 1)
+    assert sums["comments"] == 1
+    days = sums["days"]  # one, or at midnight two
+    assert (sum(day["up"] for day in days), sum(day["down"] for day in days)) == (3, 1)
     assert await desk.list("?to=2020-01-01") == []
     empty = await desk.summary("?from=2020-01-01&to=2020-01-31")
     assert (empty["up"], empty["down"], empty["share"], empty["days"]) == (0, 0, None, [])
-    for query in ("?rating=good", "?from=yesterday", "?cursor=x"):
-        assert (await desk.client.call("GET", f"/api/v1/feedback{query}")).status == 400
+    for query in ("?rating=good", "?from=yesterday", "?cursor=x", "?days=0", "?days=7&from=2020-01-01"):
+        assert (await desk.client.call("GET", f"/api/v1/feedback{query}")).status == 400, query
     assert (await desk.client.call("GET", "/api/v1/feedback?chatbot=none")).status == 404
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles"])
+async def test_the_last_days_are_those_of_the_time_zone(desk: Desk, superuser_url: str, zone: str) -> None:
+    """They begin at its midnight: what was said a minute before is not among them."""
+    ann = await desk.visitor()
+    asked = [await ann.ask(f"Question {number}") for number in range(2)]
+    for one in asked:
+        await ann.rate(one, "up")
+    before = datetime.now(ZoneInfo(zone)).date()
+    sums = await desk.summary(f"?days=3&time_zone={zone}")
+    after = datetime.now(ZoneInfo(zone)).date()
+    since = datetime.fromisoformat(sums["since"]).astimezone(ZoneInfo(zone))
+    assert since.time() == time()
+    assert before - timedelta(days=2) <= since.date() <= after - timedelta(days=2)
+    for one, moved in zip(asked, (timedelta(minutes=1), timedelta(minutes=-1)), strict=True):
+        when = (since + moved).isoformat()
+        await rows(superuser_url, f"UPDATE feedback SET created_at = '{when}' WHERE message_id = '{one.message_id}'")
+    assert (await desk.summary(f"?days=3&time_zone={zone}"))["up"] == 1
+    assert [item["question"] for item in await desk.list(f"?days=3&time_zone={zone}")] == ["Question 0"]
 
 
 async def test_feedback_goes_with_its_chatbot(desk: Desk) -> None:

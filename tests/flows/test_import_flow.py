@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from chatwright.adapters.queue import QueueAdmin, QueueName
 from chatwright.domain.errors import Conflict, Unprocessable
 from chatwright.domain.ids import JobId, new_id
 from chatwright.domain.jobs import Job, JobType
@@ -20,7 +22,8 @@ from chatwright.features import budgets, conversations, imports, memory
 from chatwright.features.imports import Import, Options
 from chatwright.pipeline import importing
 from chatwright.pipeline.accept import accept
-from chatwright.pipeline.bulk import Courtesy, run_import
+from chatwright.pipeline.bulk import run_import
+from chatwright.pipeline.import_courtesy import Courtesy
 from chatwright.pipeline.import_faq import draft_faq
 from chatwright.pipeline.services import Services
 from tests.flows.conftest import OpenApp, Shop, open_shop, running_worker
@@ -407,3 +410,40 @@ async def test_an_import_makes_way_while_visitors_wait(app: Services, shop: Shop
     )  # fmt: skip
     await run_import(app, job, one.id)
     assert (await finished(app, shop.scope, one.id)).rows_stored == 160
+
+
+async def test_visitors_are_noticed_once_they_have_been_answered(app: Services, shop: Shop, valkey_url: str) -> None:
+    """A chat is over before anybody looks: it is told by what last happened in the queues. Imports alone are no visitors."""
+    async with running_worker(app, valkey_url):
+        await finished(app, shop.scope, (await start(app, shop, table(chat(1)))).id)
+        before = await QueueAdmin(app.valkey).activity()
+        assert before[QueueName.BATCH].idle_s < math.inf
+        assert [one.idle_s for name, one in before.items() if name is not QueueName.BATCH] == [math.inf, math.inf]
+        assert not await Courtesy(app).are_visitors_waiting()
+        await accept(app, shop.scope, Draft(text="hello", chatbot_id=shop.chatbot.id))
+        async with asyncio.timeout(20):
+            while not (now := await QueueAdmin(app.valkey).activity()) or any(
+                one.running or one.waiting for one in now.values()
+            ):
+                await asyncio.sleep(0.02)
+    assert await Courtesy(app).are_visitors_waiting()
+
+
+async def test_steps_come_one_at_a_time_beside_visitors(app: Services, shop: Shop) -> None:
+    async def most_at_once(courtesy: Courtesy) -> int:
+        inside = most = 0
+
+        async def work() -> None:
+            nonlocal inside, most
+            async with courtesy.step(0.0):
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0.01)
+                inside -= 1
+
+        await asyncio.gather(*(work() for _ in range(5)))
+        return most
+
+    assert await most_at_once(Courtesy(app)) == 5
+    await accept(app, shop.scope, Draft(text="hello", chatbot_id=shop.chatbot.id))  # nobody answers yet
+    assert await most_at_once(Courtesy(app)) == 1

@@ -1,12 +1,12 @@
 """A chatbot's own intents over REST: their examples, how well they are told apart, and what a text would be read as."""
 
 from collections.abc import Mapping
-from datetime import UTC
 from typing import Any
 
 import msgspec
 
 from chatwright.domain.chatbot import Chatbot
+from chatwright.domain.times import rfc3339
 from chatwright.entrypoints.auth import tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.endpoint import Access, Endpoint
@@ -89,7 +89,7 @@ async def _shown(call: Call, chatbot: Chatbot) -> Reply:
             intents=[IntentShown(one.name, one.examples) for one in shown.intents],
             state=shown.state,
             threshold=shown.threshold,
-            trained_at=None if trained_at is None else trained_at.astimezone(UTC).isoformat(timespec="seconds"),
+            trained_at=None if trained_at is None else rfc3339(trained_at, timespec="seconds"),
             quality=_quality(shown.figures) if shown.intents else None,
         )
     )

@@ -171,6 +171,10 @@ ENDPOINTS = (
     *admin_crawls.ENDPOINTS,
     Endpoint(
         method="GET", path=_BASE + "/search", handle=search, access=Access.TENANT, summary="Search, with scores",
-        tag="knowledge", response=SearchReply, query=(("q", "what to look for"), ("k", "how many, 1 to 50, default 5")),
+        tag="knowledge", response=SearchReply,
+        query=(
+            ("q", "what to look for"), ("k", "how many, 1 to 50, default 5"),
+            ("threshold", "0 to 1, in the place of the platform's: a chatbot's own"),
+        ),
     ),
 )  # fmt: skip

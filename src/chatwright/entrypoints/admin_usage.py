@@ -170,6 +170,7 @@ ENDPOINTS = (
         tag="usage", response=UsageReply,
         query=(("group_by", f"any of {', '.join(GROUPS)}, separated by commas"),
                ("from", "day or time, default 30 days before to"), ("to", "day or time, default now"),
+               ("days", "1 to 366: the last days, today among them, in the place of from"),
                ("time_zone", "IANA name whose days are meant, default the tenant's"),
                ("format", "json (default) or csv, which is streamed and has money in USD too")),
     ),

@@ -13,7 +13,7 @@ from chatwright.domain.times import rfc3339
 from chatwright.entrypoints.auth import speaker_of, tenant_of
 from chatwright.entrypoints.call import Call, Reply, json_reply
 from chatwright.entrypoints.endpoint import Access, Endpoint
-from chatwright.entrypoints.periods import moment, period_of, zone_of
+from chatwright.entrypoints.periods import moment, period_of, since_of, zone_of
 from chatwright.entrypoints.wire_widget import (
     FeedbackDay,
     FeedbackItem,
@@ -53,7 +53,7 @@ async def list_all(call: Call) -> Reply:
     of = Filter(
         chatbot_id=await _chatbot_id(call, scope),
         rating=rating,
-        since=moment(call, "from", zone, is_end=False),
+        since=since_of(call, zone),
         until=moment(call, "to", zone, is_end=True),
     )
     async with call.app.db.transaction(scope) as db:
@@ -71,9 +71,18 @@ async def summary(call: Call) -> Reply:
     async with call.app.db.transaction(scope) as db:
         days = await feedback.count_days(db, scope, chatbot_id=chatbot_id, since=since, until=until, time_zone=zone.key)
     up, down = sum(day.up for day in days), sum(day.down for day in days)
-    share = up / (up + down) if up + down else None
-    shown = [FeedbackDay(day.day.isoformat(), day.up, day.down) for day in days]
-    return json_reply(FeedbackSummaryReply(up, down, share, shown, _text(since), _text(until), zone.key))
+    return json_reply(
+        FeedbackSummaryReply(
+            up=up,
+            down=down,
+            share=up / (up + down) if up + down else None,
+            comments=sum(day.comments for day in days),
+            days=[FeedbackDay(day.day.isoformat(), day.up, day.down) for day in days],
+            since=_text(since),
+            until=_text(until),
+            time_zone=zone.key,
+        )
+    )
 
 
 async def _chatbot_id(call: Call, scope: Scope) -> ChatbotId | None:
@@ -98,6 +107,7 @@ def _text(when: datetime) -> str:
 _PERIOD = (
     ("from", "day or time"),
     ("to", "day or time"),
+    ("days", "1 to 366: the last days, today among them, in the place of from"),
     ("time_zone", "IANA name whose days are meant, default the tenant's"),
 )
 ENDPOINTS = (

@@ -10,6 +10,7 @@ from chatwright.features import tenancy
 
 _FIRST_MONTH_END = datetime(1, 1, 31, tzinfo=UTC)  # thirty days before it is the first moment that there is
 _DAYS = 30
+_DAYS_AT_MOST = 366
 
 
 async def zone_of(call: Call, scope: Scope | None) -> ZoneInfo:
@@ -30,10 +31,21 @@ async def zone_of(call: Call, scope: Scope | None) -> ZoneInfo:
 def period_of(call: Call, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """[from, to) of a query, the last thirty days where it does not say; `to` as a day is included. Raises BadRequest."""
     until = moment(call, "to", zone, is_end=True) or datetime.now(UTC) + timedelta(seconds=1)
-    since = moment(call, "from", zone, is_end=False) or max(until, _FIRST_MONTH_END) - timedelta(days=_DAYS)
+    since = since_of(call, zone) or max(until, _FIRST_MONTH_END) - timedelta(days=_DAYS)
     if since >= until:
         raise BadRequest("from must be before to", param="from")
     return since, until
+
+
+def since_of(call: Call, zone: ZoneInfo) -> datetime | None:
+    """From when on: `from`, or the beginning of the last `days` days of `zone`, today among them. Raises BadRequest."""
+    days = call.query_int("days", 0, low=1, high=_DAYS_AT_MOST)
+    if not days:
+        return moment(call, "from", zone, is_end=False)
+    if call.query("from"):
+        raise BadRequest("give days or from, not both", param="days")
+    first = datetime.now(zone).date() - timedelta(days=days - 1)
+    return datetime.combine(first, time(), zone).astimezone(UTC)
 
 
 def moment(call: Call, name: str, zone: ZoneInfo, *, is_end: bool) -> datetime | None:

@@ -131,11 +131,13 @@ class FeedbackDay(msgspec.Struct, frozen=True):
 
 
 class FeedbackSummaryReply(msgspec.Struct, frozen=True):
-    """Counts over [since, until), by day of `time_zone`. `share`: of thumbs up, 0..1; null where nobody rated."""
+    """Counts over [since, until), by day of `time_zone`. `share`: of thumbs up, 0..1; null where nobody rated. `comments`:
+    ratings that came with one."""
 
     up: int
     down: int
     share: float | None
+    comments: int
     days: list[FeedbackDay]
     since: str
     until: str

@@ -13,16 +13,12 @@ import structlog
 
 from chatwright.adapters.models.encoded import Encoded
 from chatwright.domain.chatbot import Chatbot
-from chatwright.domain.errors import (
-    Cancelled,
-    ChatwrightError,
-    DeadlineExceeded,
-    NotFound,
-    Unavailable,
-)
+from chatwright.domain.errors import Cancelled, ChatwrightError, DeadlineExceeded, NotFound, Unavailable
 from chatwright.domain.events import StreamReset, StreamStart
+from chatwright.domain.guard import Verdict
 from chatwright.domain.jobs import Job
 from chatwright.domain.messages import MessageState, is_grounded
+from chatwright.domain.providers import Prompt
 from chatwright.features import animation, conversations
 from chatwright.features.analysis.by_model import by_of
 from chatwright.features.cache import CachedAnswer
@@ -31,6 +27,7 @@ from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.apology import with_apology
 from chatwright.pipeline.attempt import Attempt, answer_of, keep_answer, measure_first_text, measure_hit
 from chatwright.pipeline.books import CallBooks, import_of, measure_route, model_label, provider_label
+from chatwright.pipeline.cache_asking import ask_behind
 from chatwright.pipeline.caching import (
     CachePlan,
     CacheResult,
@@ -46,12 +43,7 @@ from chatwright.pipeline.ending import Ending, end_message, uncut
 from chatwright.pipeline.filtering import output_filter, replace_if_stopped
 from chatwright.pipeline.framing import frame, judge
 from chatwright.pipeline.grounding import abstains, window
-from chatwright.pipeline.guarding import (
-    note_answer,
-    policy_of,
-    refusal,
-    under_tenant,
-)
+from chatwright.pipeline.guarding import note_answer, policy_of, refusal, under_tenant
 from chatwright.pipeline.knowledge import find_sources
 from chatwright.pipeline.meaning import ask_by_meaning
 from chatwright.pipeline.memory import Memory, after, remember
@@ -99,6 +91,8 @@ async def _answer_and_end(app: Services, attempt: Attempt, turn: conversations.L
         raise
     # Outside the deadline, and uncut: a finished answer is stored and told, whatever comes now.
     await uncut(_end(app, attempt, ending), name="answer-ending")
+    if attempt.framing is not None and ending.state is MessageState.ANSWERED:
+        ask_behind(app, attempt.plan, attempt.meaning, attempt.framing)
     if attempt.turn is not None and attempt.chatbot is not None:
         await after(app, attempt.job, attempt.turn, attempt.chatbot)
 
@@ -136,12 +130,13 @@ async def _answer(app: Services, attempt: Attempt, loaded: conversations.LoadedT
     attempt.reader = await _start_reading(app, attempt, chatbot, turn, encoded, local_only=is_over)
     if verdict.action == "block":
         return Ending(state=MessageState.REFUSED, error=refusal(await policy_of(app, chatbot)))
+    framing = functools.partial(_framed, app, job, chatbot, turn, memory, verdict, encoded)
     if attempt.meaning.served is not None:
+        attempt.framing = framing
         if attempt.flight is not None:
             attempt.flight.part()
         return await _give_again(app, attempt, attempt.meaning.served, "semantic")
-    attempt.sources = await find_sources(app, chatbot, turn.text, memory.history, vector=vector)
-    prompt = await frame(app, job, chatbot, turn, memory, attempt.sources, verdict)
+    prompt = await framing()
     prompt_tokens = await app.tokens.prompt(prompt)
     attempt.sources = tuple(prompt.sources)  # those that found room
     knows_nothing = abstains(chatbot, turn.text, prompt.sources)
@@ -266,6 +261,20 @@ async def _end_if_cancelled(app: Services, attempt: Attempt) -> None:
     if await was_cancelled(app, attempt.job):
         error = Cancelled("the answer was cancelled; its text so far was kept")
         await _end(app, attempt, Ending(state=MessageState.CANCELLED, error=error))
+
+
+async def _framed(
+    app: Services,
+    job: Job,
+    chatbot: Chatbot,
+    turn: conversations.LoadedTurn,
+    memory: Memory,
+    verdict: Verdict,
+    encoded: Encoded | None,
+) -> Prompt:
+    vector = None if encoded is None else encoded.vectors[0]
+    sources = await find_sources(app, chatbot, turn.text, memory.history, vector=vector)
+    return await frame(app, job, chatbot, turn, memory, sources, verdict)
 
 
 def _plan(

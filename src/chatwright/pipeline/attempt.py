@@ -21,6 +21,7 @@ from chatwright.features.conversations import LoadedTurn
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.animating import react
 from chatwright.pipeline.books import CallBooks, provider_label
+from chatwright.pipeline.cache_asking import Framing
 from chatwright.pipeline.caching import CachePlan, CacheResult, Made, keep, note_hit
 from chatwright.pipeline.ending import storable
 from chatwright.pipeline.grounding import measure, shown
@@ -57,6 +58,8 @@ class Attempt:
     meaning: Meaning = NOT_ASKED
     again: CachedAnswer | None = None
     """The answer that a cache gave."""
+    framing: Framing | None = None
+    """Makes the prompt that a provider would have had in its place, for a check."""
     offer: Callable[[], Awaitable[Suggested]] | None = None
     """What finds what goes with an answer that is whole."""
     suggested: Suggested = NOTHING

@@ -19,7 +19,6 @@ import asyncpg
 import msgspec
 import structlog
 
-from chatwright.adapters.queue import QueueAdmin, QueueName
 from chatwright.domain.errors import BadRequest, ChatwrightError, LostLock, NotFound, Unavailable
 from chatwright.domain.guard import Verdict
 from chatwright.domain.ids import ImportId, is_id
@@ -32,6 +31,7 @@ from chatwright.features.guard.signals import combine, find_signals
 from chatwright.features.imports import Checkpoint, Import, Item, ItemMaker, Problem, RecordReader, Redact, Unit
 from chatwright.pipeline.embedding_batches import Unfinished
 from chatwright.pipeline.guarding import note
+from chatwright.pipeline.import_courtesy import LOOK_S, READING_REST, WRITING_REST, Courtesy
 from chatwright.pipeline.import_report import report_import
 from chatwright.pipeline.import_summaries import order_conversations, summarise_conversations
 from chatwright.pipeline.reading import encode, read_texts
@@ -47,16 +47,15 @@ PROBLEMS_KEPT = 10_000
 """Rows that failed are all counted; so many are written down."""
 READ_AT_MOST_CHARS = 2_000
 """Of a long text; the model reads no further anyway."""
-_READ_AT_ONCE = 256
+_READ_AT_ONCE = 64
+_READ_BESIDE_VISITORS = 1
+"""Some 8 ms each: so long a visitor shares the processors with one."""
 _ALWAYS = ("sentiment_score", "intent_confidence")
 _REMEMBERED_TEXTS = 20_000
 _REMEMBERED_CHARS = 200
 _TRIES = 5
-_CHAT_LOOK_S = 0.5
-_CHAT_CALM_S = 3.0
-_CHAT_REST = 3.0
-"""While visitors are being answered: the rest after each unit, in times of what the unit took."""
-_REST_AT_MOST_S = 2.0
+_ROWS_AT_ONCE = 100
+_ROWS_AT_ONCE_BYTES = 64 * 1024
 NICENESS = 10
 
 log = structlog.get_logger(__name__)
@@ -73,13 +72,14 @@ async def run_import(app: Services, job: Job, import_id: ImportId) -> dict[str, 
     if one is None:
         return {"import_id": import_id, "state": "over"}
     until = time.monotonic() + LEG_S
+    courtesy = Courtesy(app)
     try:
         if one.stage == "reading":
-            one = await _Reading(app, scope, one, until).run()
+            one = await _Reading(app, scope, one, until, courtesy).run()
         if one.stage == "ordering":
-            one = await order_conversations(app, scope, one, until)
+            one = await order_conversations(app, scope, one, until, courtesy)
         if one.stage == "summarising":
-            one = await summarise_conversations(app, scope, one, until)
+            one = await summarise_conversations(app, scope, one, until, courtesy)
         if one.stage == "reporting":
             await report_import(app, scope, one)
     except LostLock:
@@ -133,7 +133,7 @@ class _Window(msgspec.Struct, frozen=True, kw_only=True):
 class _Reading:
     """The stage in which rows become messages."""
 
-    def __init__(self, app: Services, scope: Scope, one: Import, until: float) -> None:
+    def __init__(self, app: Services, scope: Scope, one: Import, until: float, courtesy: Courtesy) -> None:
         self._app = app
         self._scope = scope
         self._one = one
@@ -141,7 +141,7 @@ class _Reading:
         self._now = one.created_at.astimezone(UTC)
         self._read: dict[str, _Read] = {}
         self._redact = redactor(one.options.redact)
-        self._courtesy = Courtesy(app)
+        self._courtesy = courtesy
         self._done: set[int] = set()
 
     async def run(self) -> Import:
@@ -197,16 +197,14 @@ class _Reading:
     def _window(self, reader: RecordReader, maker: ItemMaker, number: int, kept_problems: int) -> _Window:
         """Read one window; in a thread. What is read depends on the file alone, never on when."""
         one, recoded = self._one, reader.recoded
-        at_most = one.unit_rows * UNITS_A_WINDOW
-        records = reader.read(at_most, at_most_bytes=WINDOW_AT_MOST_BYTES)
-        made = maker.make(records)
+        rows, made = self._rows(reader, maker, one.unit_rows * UNITS_A_WINDOW)
         items = imports.without_twins(made.items)
         units = [
             Unit(number=number * imports.UNITS_AT_MOST + place, items=group, rows=len({item.number for item in group}))
             for place, group in enumerate(imports.into_units(imports.in_order(items), one.unit_rows))
         ] or [Unit(number=number * imports.UNITS_AT_MOST, items=(), rows=0)]
         # The first unit answers for the rows of its window that are in no unit.
-        elsewhere = len(records) - sum(unit.rows for unit in units)
+        elsewhere = rows - sum(unit.rows for unit in units)
         skipped = dict(made.skipped)
         if doubles := elsewhere - len(made.problems) - sum(skipped.values()):
             skipped["duplicate"] = skipped.get("duplicate", 0) + doubles
@@ -226,8 +224,27 @@ class _Reading:
                 units_before=(number + 1) * imports.UNITS_AT_MOST,
             ),
             recoded=reader.recoded - recoded,
-            is_last=not records or reader.is_over,
+            is_last=not rows or reader.is_over,
         )
+
+    def _rows(self, reader: RecordReader, maker: ItemMaker, at_most: int) -> tuple[int, imports.Reading]:
+        """(rows, what came of them) of the next window, read piece by piece: this thread shares the interpreter with those
+        who answer visitors, whatever its niceness."""
+        rows, begin = 0, reader.offset
+        items: list[Item] = []
+        problems: list[Problem] = []
+        skipped: dict[str, int] = {}
+        while rows < at_most and not reader.is_over and (left := WINDOW_AT_MOST_BYTES + begin - reader.offset) > 0:
+            began = time.monotonic()
+            records = reader.read(min(_ROWS_AT_ONCE, at_most - rows), at_most_bytes=min(_ROWS_AT_ONCE_BYTES, left))
+            made = maker.make(records)
+            rows += len(records)
+            items += made.items
+            problems += made.problems
+            for reason, count in made.skipped.items():
+                skipped[reason] = skipped.get(reason, 0) + count
+            self._courtesy.rest_of_thread(time.monotonic() - began)
+        return rows, imports.Reading(items=items, problems=problems, skipped=skipped)
 
     async def _write(self, window: _Window) -> None:
         """Write the window's units, a few at a time, without those that an earlier leg wrote. Raises Unfinished when that
@@ -238,15 +255,12 @@ class _Reading:
         async def lane(place: int) -> None:
             while waiting and time.monotonic() < self._until + OVERTIME_S:
                 if place and await self._courtesy.are_visitors_waiting():
-                    await asyncio.sleep(_CHAT_LOOK_S)  # the first lane alone goes on, slowly
+                    await asyncio.sleep(LOOK_S)  # the first lane alone goes on, slowly
                     continue
                 unit = waiting.popleft() if waiting else None
                 if unit is None:
                     return
-                began = time.monotonic()
                 await self._write_one(unit)
-                if await self._courtesy.are_visitors_waiting():
-                    await asyncio.sleep(min(_REST_AT_MOST_S, _CHAT_REST * (time.monotonic() - began)))
 
         try:
             async with asyncio.TaskGroup() as lanes:
@@ -261,7 +275,7 @@ class _Reading:
         understood = await self._understand(unit.items)
         for attempt in range(_TRIES):
             try:
-                async with self._app.db.transaction(self._scope) as db:
+                async with self._courtesy.step(WRITING_REST), self._app.db.transaction(self._scope) as db:
                     written = await imports.write_unit(
                         db,
                         self._scope,
@@ -292,11 +306,14 @@ class _Reading:
         agents = {item.text for item in items if item.side == "agent"} if options.sentiment else set[str]()
         known = {text: self._read[text] for text in visitors | agents if text in self._read}
         unknown = sorted((visitors | agents) - known.keys())
-        for at in range(0, len(unknown), _READ_AT_ONCE):
-            part = unknown[at : at + _READ_AT_ONCE]
+        while unknown:
+            is_making_way = await self._courtesy.are_visitors_waiting()
+            at_once = _READ_BESIDE_VISITORS if is_making_way else _READ_AT_ONCE
+            part, unknown = unknown[:at_once], unknown[at_once:]
             cut = [text[:READ_AT_MOST_CHARS] for text in part]
-            readings = await read_texts(self._app, cut, await encode(self._app, cut, bulk=True))
-            attacks = await asyncio.to_thread(_attacks, cut)
+            async with self._courtesy.step(READING_REST):
+                readings = await read_texts(self._app, cut, await encode(self._app, cut, bulk=True))
+                attacks = await asyncio.to_thread(_attacks, cut)
             for text, reading, attack in zip(part, readings, attacks, strict=True):
                 known[text] = read = _read(asdict(reading), attack)
                 if attack is not None and text in visitors:
@@ -345,28 +362,6 @@ def _read(reading: dict[str, Any], attack: Verdict | None) -> _Read:
         tone=f"{reading['sentiment']}|",
         is_attack=attack is not None,
     )
-
-
-class Courtesy:
-    """Whether visitors are being answered just now: then an import makes way."""
-
-    def __init__(self, app: Services) -> None:
-        self._admin = QueueAdmin(app.valkey)
-        self._looked_at = float("-inf")
-        self._seen_at = float("-inf")
-
-    async def are_visitors_waiting(self) -> bool:
-        """Looks at the queues at most twice a second; Valkey being away counts as nobody."""
-        now = time.monotonic()
-        if now - self._looked_at > _CHAT_LOOK_S:
-            self._looked_at = now
-            try:
-                stats = await self._admin.stats()
-            except Unavailable:
-                return False
-            if any(one.active or one.waiting for one in stats if one.name != QueueName.BATCH):
-                self._seen_at = now
-        return now - self._seen_at < _CHAT_CALM_S
 
 
 def _attacks(texts: Sequence[str]) -> list[Verdict | None]:

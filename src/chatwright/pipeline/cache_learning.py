@@ -20,6 +20,7 @@ from chatwright.features.cache.guards import Guards
 from chatwright.features.cache.memory import Key, Known, SemanticMemory, key_of
 from chatwright.features.cache.personal import personal
 from chatwright.features.cache.store import Candidate, Question, Vector
+from chatwright.pipeline.cache_asking import ask_forever
 from chatwright.pipeline.cache_checks import (
     WORTH_ASKING,
     Compared,
@@ -82,6 +83,7 @@ async def run(app: Services) -> None:
             group.create_task(watch(app), name="semantic.watch"),
             group.create_task(_flush_forever(app), name="semantic.flush"),
             group.create_task(_refresh_forever(app), name="semantic.refresh"),
+            group.create_task(ask_forever(app), name="semantic.check"),
         ]
         while not memory.closed:
             await memory.came.wait()
@@ -113,7 +115,7 @@ def _take(memory: SemanticMemory) -> list[Lesson]:
 
 
 async def drain(app: Services, *, timeout_s: float = 10.0) -> bool:
-    """Wait until everything handed over so far is learned. Returns False if time ran out."""
+    """Wait until everything handed over so far is checked and learned. Returns False if time ran out."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             while not app.semantic.is_idle:  # noqa: ASYNC110 - for tests and benches
@@ -306,6 +308,8 @@ async def _write(app: Services, scope: Scope, lessons: Sequence[tuple[Lesson, _F
             pen.tell(known)
         if pen.outcome is not None and pen.figures is not None:
             measure(app, scope, pen.outcome, pen.figures)
+        if pen.outcome == "different" and pen.lesson.hit is not None:
+            app.semantic.drop_answers(key_of(scope), pen.lesson.hit.label)
     if any(pen.changed for pen in pens):
         await tell_changed(app, scope)
 

@@ -270,7 +270,7 @@ def keep(plan: CachePlan, flight: Flight | None, made: Made) -> CachedAnswer | N
     if entry is None or flight is None or flight.ended:
         if flight is not None:
             flight.part()
-        return entry
+        return None if made.degraded else entry
     flight.land(entry, min(plan.ttl_s, DEGRADED_TTL_S) if made.degraded else plan.ttl_s)
     return None if made.degraded else entry
 

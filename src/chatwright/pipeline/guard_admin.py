@@ -4,12 +4,12 @@ Every change is audited in its transaction, holds in this process at once and in
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from chatwright.domain.errors import NotFound, Unprocessable
 from chatwright.domain.ids import DocumentId
 from chatwright.domain.scope import Scope
+from chatwright.domain.times import rfc3339
 from chatwright.features import knowledge, tenancy
 from chatwright.features.guard import store
 from chatwright.features.guard.allow import mark_of
@@ -101,12 +101,8 @@ async def count_events(
 async def read_wave(app: Services, scope: Scope) -> dict[str, Any]:
     """How much comes now, and since when a wave is under way. Raises Unavailable."""
     tide = await app.guard.waves.count(scope.tenant_id, 0)
-    began = None if tide.began_at_s is None else datetime.fromtimestamp(tide.began_at_s, UTC)
-    return {
-        "lately": tide.lately,
-        "usual": tide.usual,
-        "began_at": None if began is None else f"{began:%Y-%m-%dT%H:%M:%SZ}",
-    }
+    began_at = None if tide.began_at_s is None else rfc3339(tide.began_at_s, timespec="seconds")
+    return {"lately": tide.lately, "usual": tide.usual, "began_at": began_at}
 
 
 async def get_policy(app: Services, scope: Scope) -> dict[str, Any]:

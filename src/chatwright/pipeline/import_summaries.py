@@ -21,6 +21,7 @@ from chatwright.features.guard.judging import is_order
 from chatwright.features.imports import Exchanged, Import, SummaryRow
 from chatwright.features.memory import Exchange, Summary
 from chatwright.pipeline.embedding_batches import Unfinished
+from chatwright.pipeline.import_courtesy import LOOK_S, READING_REST, WRITING_REST, Courtesy
 from chatwright.pipeline.services import Services
 from chatwright.pipeline.summary import write_gist
 from chatwright.pipeline.targets import cheap_links
@@ -36,7 +37,7 @@ _CHARS_PER_TOKEN = 3
 log = structlog.get_logger(__name__)
 
 
-async def order_conversations(app: Services, scope: Scope, one: Import, until: float) -> Import:
+async def order_conversations(app: Services, scope: Scope, one: Import, until: float, courtesy: Courtesy) -> Import:
     """Write conversations anew whose messages came in another order than they were said. Raises Unfinished, LostLock."""
     while True:
         async with app.db.transaction(scope) as db:
@@ -44,7 +45,7 @@ async def order_conversations(app: Services, scope: Scope, one: Import, until: f
         for conversation_id in page:
             if time.monotonic() > until:
                 break
-            async with app.db.transaction(scope) as db:
+            async with courtesy.step(WRITING_REST), app.db.transaction(scope) as db:
                 await imports.hold(db, scope, one)
                 await imports.order_conversation(db, scope, one, conversation_id)
         if not page:
@@ -56,7 +57,7 @@ async def order_conversations(app: Services, scope: Scope, one: Import, until: f
             raise Unfinished("the import goes on")
 
 
-async def summarise_conversations(app: Services, scope: Scope, one: Import, until: float) -> Import:
+async def summarise_conversations(app: Services, scope: Scope, one: Import, until: float, courtesy: Courtesy) -> Import:
     """Sum up every conversation that waits for it. Raises Unfinished, and LostLock also when the import was paused because
     a budget has no room."""
     chatbot = await app.chatbots.get(Scope(tenant_id=scope.tenant_id, chatbot_id=one.chatbot_id), one.chatbot_id)
@@ -70,11 +71,9 @@ async def summarise_conversations(app: Services, scope: Scope, one: Import, unti
             async with app.db.transaction(scope) as db:
                 return await imports.set_stage(db, scope, one, "reporting")
         if by_model:
-            await _by_model(app, scope, one, chatbot, waiting, until)
+            await _by_model(app, scope, one, chatbot, waiting, until, courtesy)
         else:
-            began = time.monotonic()
-            rows = await asyncio.to_thread(_local_rows, app, waiting)
-            await _keep(app, scope, one, rows, took_s=time.monotonic() - began)
+            await _locally(app, scope, one, waiting, courtesy)
         if time.monotonic() > until:
             raise Unfinished("the import goes on")
 
@@ -103,6 +102,7 @@ async def _by_model(
     chatbot: Chatbot,
     waiting: dict[ConversationId, list[Exchanged]],
     until: float,
+    courtesy: Courtesy,
 ) -> None:
     """A few conversations at a time; each summary is stored as it comes, because it is paid for. No call is begun after
     `until`, nor once the import is paused, given up or another worker's; those under way are waited for."""
@@ -110,8 +110,12 @@ async def _by_model(
     refusals: list[BudgetExceeded] = []
     losses: list[LostLock] = []
 
-    async def lane() -> None:
+    async def lane(place: int) -> None:
         while left and not refusals and not losses and time.monotonic() <= until:
+            if await courtesy.are_visitors_waiting():
+                await asyncio.sleep(LOOK_S)
+                if place:
+                    continue  # the first lane alone goes on, slowly
             conversation_id, exchanges = left.pop()
             began = time.monotonic()
             try:
@@ -135,7 +139,7 @@ async def _by_model(
     try:
         async with asyncio.TaskGroup() as lanes:
             for place in range(max(1, app.settings.import_batches_at_once)):
-                lanes.create_task(lane(), name=f"import-summary-{place}")
+                lanes.create_task(lane(place), name=f"import-summary-{place}")
     except BaseExceptionGroup as failures:
         raise _first(failures) from failures
     if losses:
@@ -163,6 +167,21 @@ async def _modelled(
         )
         summary = _folded(app, summary, part, gist, made_by)
     return summary
+
+
+async def _locally(
+    app: Services, scope: Scope, one: Import, waiting: dict[ConversationId, list[Exchanged]], courtesy: Courtesy
+) -> None:
+    """In a thread that holds the interpreter: beside visitors one conversation at a time. Stored together."""
+    began = time.monotonic()
+    left, rows = list(waiting.items()), list[SummaryRow]()
+    while left:
+        at_once = 1 if await courtesy.are_visitors_waiting() else len(left)
+        part, left = left[:at_once], left[at_once:]
+        async with courtesy.step(READING_REST):
+            rows += await asyncio.to_thread(_local_rows, app, dict(part))
+    async with courtesy.step(WRITING_REST):
+        await _keep(app, scope, one, rows, took_s=time.monotonic() - began)
 
 
 def _local_rows(app: Services, waiting: dict[ConversationId, list[Exchanged]]) -> list[SummaryRow]:

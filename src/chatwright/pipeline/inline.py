@@ -1,6 +1,7 @@
 """The same pipeline without a queue: `/v1/chat/completions`. Stateless but for the ledger."""
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
@@ -16,10 +17,8 @@ from chatwright.features.limits import Ticket
 from chatwright.features.routing import ProviderRun
 from chatwright.pipeline.attachments import check_attachments
 from chatwright.pipeline.books import CallBooks, measure_route, provider_label
-from chatwright.pipeline.caching import (
-    CacheResult,
-    pieces,
-)
+from chatwright.pipeline.cache_asking import ask_behind
+from chatwright.pipeline.caching import CacheResult, pieces
 from chatwright.pipeline.filtering import Guarded, output_filter
 from chatwright.pipeline.framing import canary_for
 from chatwright.pipeline.grounding import abstains, shown, window
@@ -70,6 +69,7 @@ class InlineStream:
                     yield Delta(text=piece)
                 yield Delta(finish=inquiry.again.finish)
                 self.answer = answer_again(self._app, self.id, inquiry, inquiry.again, self.standing)
+                _check(self._app, self._request, inquiry)
                 return
             run, books, prompt = await _prepare(self._app, self._request, inquiry, deadline)
             spent = books
@@ -120,6 +120,7 @@ async def complete(app: Services, request: InlineRequest) -> InlineAnswer:
         check_attachments(app.http.guard, request.turns, request.options)
         await ask_caches(app, request, inquiry, deadline)
         if inquiry.again is not None:
+            _check(app, request, inquiry)
             return answer_again(app, new_id(), inquiry, inquiry.again, standing)
         run, books, prompt = await _prepare(app, request, inquiry, deadline)
         spent = books
@@ -171,8 +172,7 @@ async def _prepare(
     app: Services, request: InlineRequest, inquiry: Inquiry, deadline: float
 ) -> tuple[ProviderRun, CallBooks, Prompt]:
     chatbot, question = request.chatbot, request.question
-    sources = await find_sources(app, chatbot, question, request.turns[: request.asked_at], vector=inquiry.vector)
-    prompt = _prompt(app, request, question, sources, inquiry, canary=await canary_for(app, chatbot))
+    prompt = await _framed(app, request, inquiry)
     prompt_tokens = await app.tokens.prompt(prompt)
     # A caller's tools and pictures are knowledge of their own.
     knows_nothing = (
@@ -180,7 +180,7 @@ async def _prepare(
         and not request.options.get("tools")
         and all(turn.extra is None for turn in request.turns)
     )
-    chain = await targets_for(app, chatbot, sources, prompt_tokens=prompt_tokens, local=knows_nothing)
+    chain = await targets_for(app, chatbot, prompt.sources, prompt_tokens=prompt_tokens, local=knows_nothing)
     books = CallBooks(
         app,
         chatbot.scope,
@@ -202,6 +202,18 @@ async def _prepare(
         spare=spare_for(app, chatbot, books, prompt_tokens=prompt_tokens),
     )
     return run, books, prompt
+
+
+def _check(app: Services, request: InlineRequest, inquiry: Inquiry) -> None:
+    ask_behind(app, inquiry.plan, inquiry.meaning, functools.partial(_framed, app, request, inquiry))
+
+
+async def _framed(app: Services, request: InlineRequest, inquiry: Inquiry) -> Prompt:
+    question = request.question
+    sources = await find_sources(
+        app, request.chatbot, question, request.turns[: request.asked_at], vector=inquiry.vector
+    )
+    return _prompt(app, request, question, sources, inquiry, canary=await canary_for(app, request.chatbot))
 
 
 def _prompt(

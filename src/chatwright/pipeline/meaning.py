@@ -17,14 +17,19 @@ from chatwright.pipeline.services import Services
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
     """What asking by meaning came to. `vector` is the question's, by the local default embedder; None: it was not asked.
-    `hit` is served unless its `check` says that the provider is to answer all the same."""
+    `hit` is served unless the tier is shut."""
 
     vector: Vector | None = None
     hit: SemanticHit | None = None
 
     @property
     def served(self) -> CachedAnswer | None:
-        return None if self.hit is None or self.hit.check else self.hit.entry
+        return None if self.hit is None or not self.hit.serve else self.hit.entry
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the provider is to be asked behind what is served."""
+        return self.hit is not None and self.hit.serve and self.hit.check
 
 
 NOT_ASKED = Meaning()

@@ -34,13 +34,15 @@ READ_AT_MOST_S = 1.0
 class SemanticHit:
     """An answer that was given to another wording of the question.
 
-    `check`: treat this as a miss, and hand the hit to `learn` with the provider's answer. `share`: how probable that was.
+    `serve`: give it to the visitor; else the tier is shut, and the provider answers. `check`: the provider is asked as well, and
+    the hit is handed to `learn` with what it says. `share`: how probable that was.
     """
 
     entry: CachedAnswer
     class_id: str
     label: int
     confidence: float
+    serve: bool
     check: bool
     drawn: Drawn
     share: float
@@ -48,7 +50,7 @@ class SemanticHit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """A question that a provider just answered; `hit` is what the tier would have said, if it was to be checked."""
+    """A question that a provider just answered; `hit` is what the tier says to it, if that was to be checked."""
 
     chatbot: Chatbot
     question: str
@@ -201,7 +203,7 @@ async def _find(
     if ready is None:
         return None
     if known.strictness >= OFF:
-        # Nothing is served, so every answer that a provider gives instead is a check for nothing.
+        # Nothing is served, so every answer that a provider gives instead is a check for nothing more.
         drawn, check, share = "uniform", True, 1.0
     elif not plan.keeps:
         drawn, check, share = "uniform", False, 1.0
@@ -219,13 +221,14 @@ async def _find(
         drawn, check, share = chosen.drawn, chosen.check, chosen.share
         if check:
             window.spend()
-    if not check:
+    if known.strictness < OFF:
         memory.used(key, label)
     return SemanticHit(
         entry=ready.entry,
         class_id=ready.class_id,
         label=label,
         confidence=confidence,
+        serve=known.strictness < OFF,
         check=check,
         drawn=drawn,
         share=share,

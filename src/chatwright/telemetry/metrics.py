@@ -92,6 +92,12 @@ class Metrics:
             ["tenant_id", "outcome"],
             registry=registry,
         )
+        self.cache_checks_lost = Counter(
+            "chatwright_cache_checks_lost",
+            "Checks of the semantic cache that were drawn and not made, by reason",
+            ["reason"],
+            registry=registry,
+        )
         self.cache_classes = Gauge(
             "chatwright_cache_classes",
             "Classes of questions that the semantic cache of a chatbot has learned",

@@ -18,8 +18,8 @@ const LOSSES = 3;
 const SWAP_MS = 240;
 const LOOK_AGAIN_MS = 40;
 
-/** Rejects only where not even a place for it can be made. */
-export async function mountAvatar(options: AvatarOptions): Promise<Avatar> {
+/** Throws only where not even a place for it can be made. */
+export function mountAvatar(options: AvatarOptions): Avatar {
   return new LiveAvatar(options);
 }
 

@@ -8,9 +8,6 @@ import { browserPorts, type Ports } from "./ports.ts";
 import type { Chat, ChatEvent, ChatState, Rating, User } from "./types.ts";
 import { Visit } from "./visit.ts";
 
-/** The space of those whom the page vouches for without a name. */
-const VOUCHED = "vouched";
-
 interface ChatOptions {
   /** The server's address, e.g. "https://chat.example.com". */
   readonly base: string;
@@ -113,8 +110,7 @@ class Client implements Chat {
   }
 
   setDraft(text: string): void {
-    // Nobody's name is on it: before the server has said whose visit this is, it could be shown to somebody else.
-    if (space(this.#user) !== VOUCHED) this.#visit.draft = text;
+    this.#visit.draft = text;
   }
 
   setUser(user: User | null): void {
@@ -205,7 +201,7 @@ class Client implements Chat {
 /** The part of the storage that is this user's: another person at the same browser must not see the first one's chat. */
 function space(user: User | null): string {
   if (user?.id) return `u-${encodeURIComponent(user.id)}`;
-  return user?.token ? VOUCHED : "visitor";
+  return user?.token ? "vouched" : "visitor";
 }
 
 /** Whether two users of one space are let in alike: of one name it does not matter which function brings the token. */

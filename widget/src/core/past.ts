@@ -3,7 +3,7 @@
  * line is opened, and again when events stay away. `history.ts`, which only who has been here before needs, comes with it.
  */
 
-import { Fault, type Api } from "./api.ts";
+import type { Api, Fault } from "./api.ts";
 import { isOpen } from "./conversation.ts";
 import type { Outbox } from "./outbox.ts";
 import type { SharedTalk } from "./talk.ts";
@@ -48,18 +48,17 @@ export class Past {
     // Should it not load, the events alone must do, until the next connection.
     const history = conversationId === null ? null : await import("./history.ts").catch(() => null);
     if (conversationId !== null && history) {
-      try {
-        const items = await history.fetchHistory(api, await token(), conversationId, ordinal);
-        if (this.#isOver || talk.now.epoch !== epoch || talk.now.conversationId !== conversationId) return;
+      const items = await history.fetchHistory(api, await token(), conversationId, ordinal).catch((error: Partial<Fault>) => {
+        if (error.status !== 403 && error.status !== 404) throw error;
+      });
+      if (this.#isOver) return;
+      if (talk.now.epoch !== epoch || talk.now.conversationId !== conversationId) return this.recall(); // of another talk
+      if (items) {
         for (const item of items) if (item.clientId) outbox.remove(item.clientId);
         turns.apply(history.merged, items);
         for (const turn of turns.all) if (turn.messageId && !isOpen(turn)) talk.place.ended(turn.messageId);
         talk.save(Math.max(0, ...items.map((item) => item.ordinal)));
-      } catch (error) {
-        if (!(error instanceof Fault) || (error.status !== 403 && error.status !== 404)) throw error;
-        // Another server, a wiped data folder or another visitor's conversation: begin a new one.
-        if (talk.now.conversationId === conversationId) gone();
-      }
+      } else gone(); // another server, a wiped data folder or another visitor's conversation: begin a new one
     }
     this.#isRead = conversationId === null || history !== null;
     this.#isLoaded = true;

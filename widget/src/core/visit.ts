@@ -62,7 +62,8 @@ export class Visit {
     this.#turns = new Turns({ awaited: () => this.#patience.watch(), changed: () => parts.changed(), emit: (event) => parts.emit(event) });
     this.#outbox = new Outbox(this.#memory, ports.timers.now());
     this.#talk = new SharedTalk(this.#memory, (before) => this.#switched(before));
-    this.#draft = new Draft(new Memory(parts.prefix, ports.tabStorage));
+    // With nobody's name on it, it could be shown to somebody else after a reload: it lasts as long as the page.
+    this.#draft = new Draft(new Memory(parts.prefix, user?.token && !user.id ? null : ports.tabStorage));
     this.#tabs = new Tabs(ports, this.#memory, (news) => this.#hear(news));
     this.#tokens = new Tokens({ ports, api, widgetId, user, memory: this.#memory }, (token) => this.link.send({ type: "auth", token }));
     this.link = new Link(ports, api.socketAddress, {
@@ -362,8 +363,10 @@ export class Visit {
   /** The conversation is gone from the server: what is unsent goes into a new one, unless it is another visitor's. */
   #forget(isOther = false): void {
     const epoch = this.#parts.ports.newId();
+    const { draft } = this;
     this.#outbox.move(epoch, isOther);
     this.#talk.renew(epoch);
+    this.draft = isOther ? "" : draft;
     this.#tabs.tell({ type: "talk" });
   }
 

@@ -123,7 +123,7 @@ export class LivePanel implements Panel {
     this.#wasOpened = true;
     this.#host.emit("ready", { locale: this.#words.locale });
     // After the first picture: until then the visitor can write already.
-    requestAnimationFrame(() => setTimeout(() => void this.#stage.mount(this.#host.base).catch(reportError), 0));
+    requestAnimationFrame(() => setTimeout(() => this.#stage.mount(this.#host.base), 0));
   }
 
   close(): void {

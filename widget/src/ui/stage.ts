@@ -82,12 +82,12 @@ export class Stage {
     return !this.node.hidden;
   }
 
-  /** `base`: the server. */
-  async mount(base: string): Promise<void> {
+  /** `base`: the server. Throws only where not even a place for it can be made. */
+  mount(base: string): void {
     const given = this.#config;
     if (given.kind === "none" || this.#disposed) return;
     const config = { ...given, url: modelAddress(given.url, base), tier: this.#tierNow };
-    const avatar = await mountAvatar({
+    const avatar = mountAvatar({
       container: this.#figure,
       config,
       reducedMotion: matchMedia("(prefers-reduced-motion: reduce)").matches,
@@ -98,9 +98,7 @@ export class Stage {
       },
       onPlay: (name) => this.#acts.emit("animation", name),
     });
-    if (this.#disposed) return avatar.dispose();
     this.#avatar = avatar;
-    if (this.#tierNow !== config.tier) avatar.setTier(this.#tierNow); // asked for meanwhile
     avatar.setActive(this.#active);
     avatar.cue("wave");
     if (this.#early) avatar.cue(this.#early);

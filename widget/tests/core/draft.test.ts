@@ -41,7 +41,21 @@ test("a reset forgets the draft, here and where another tab began anew", async (
   for (const chat of [first, second]) chat.dispose();
 });
 
-test("each user has their own draft, who leaves takes it along, and of a stranger none is kept", () => {
+test("a draft goes along into the conversation that takes the place of one that the server has no more", async () => {
+  const { clock, server, open } = world();
+  const { chat } = open();
+  chat.send("one");
+  assert.ok(await clock.run(MINUTE, allDone(chat)));
+  chat.setDraft("Do you deliver");
+  server.talks.clear();
+  server.receipts.clear();
+  chat.send("two");
+  assert.ok(await clock.run(MINUTE, () => server.talks.size === 1));
+  assert.equal(chat.draft, "Do you deliver");
+  chat.dispose();
+});
+
+test("each user has their own draft, and who leaves takes it along", () => {
   const { open } = world();
   const tabStorage = new FakeStorage();
   const { chat } = open({ tabStorage });
@@ -60,8 +74,27 @@ test("each user has their own draft, who leaves takes it along, and of a strange
   assert.equal(again.draft, "");
   again.setUser({ id: "anna" });
   assert.equal(again.draft, "");
-  again.setUser({ token: async () => "t:whoever" });
-  again.setDraft("whose?");
+  again.dispose();
+});
+
+test("a draft of whom the page does not name lasts while it says that they are the same, and no longer than the page", () => {
+  const { open } = world();
+  const tabStorage = new FakeStorage();
+  const { chat } = open({ tabStorage });
+  const token = async (): Promise<string> => "t:whoever";
+  chat.setUser({ token });
+  chat.setDraft("whose?");
+  assert.equal(tabStorage.length, 0);
+  chat.setUser({ token, traits: { plan: "pro" } });
+  assert.equal(chat.draft, "whose?", "the same person: what is being written stays");
+  chat.setUser({ token: async () => "t:another" });
+  assert.equal(chat.draft, "", "perhaps another person");
+  chat.setUser({ token });
+  assert.equal(chat.draft, "");
+  chat.setDraft("whose?");
+  chat.dispose();
+  const again = open({ tabStorage }).chat;
+  again.setUser({ token });
   assert.equal(again.draft, "");
   again.dispose();
 });

@@ -112,3 +112,32 @@ test("a conversation that the server has no more is begun anew with the texts no
   assert.deepEqual([second.chat.state.turns.length, second.chat.state.conversationId], [0, null]);
   second.chat.dispose();
 });
+
+test("a tab whose talk becomes another one while its history is on the way shows the other's", async () => {
+  const { clock, server, open } = world();
+  const other = open().chat;
+  other.send("old");
+  assert.ok(await clock.run(MINUTE, allDone(other)));
+  let release = (): void => undefined;
+  const isHeld = new Promise<void>((resolve) => (release = resolve));
+  let isAsked = false;
+  server.onFetch = async (path) => {
+    if (path.includes("/messages") && !isAsked) {
+      isAsked = true;
+      await isHeld;
+    }
+    return null as unknown as Response;
+  };
+  const late = open({ channel: () => null }).chat;
+  late.start();
+  assert.ok(await clock.run(1_000, () => isAsked));
+  other.reset();
+  other.send("new");
+  assert.ok(await clock.run(MINUTE, allDone(other)));
+  late.send("mine"); // nobody tells it: it finds out when it looks
+  release();
+  assert.ok(await clock.run(MINUTE, () => phases(late).join() === "done,done"), JSON.stringify(late.state.turns));
+  assert.deepEqual(late.state.turns.map((turn) => turn.text), ["new", "mine"]);
+  assert.equal(late.state.loaded, true);
+  for (const chat of [late, other]) chat.dispose();
+});

@@ -1,3 +1,5 @@
+/** Answers read aloud: by their button or as they come, in the language that the panel has. */
+
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 

@@ -30,6 +30,8 @@ _UNAVAILABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InterfaceError,
+    # The server said why it ends an idle connection, and the connection is used before it is seen to be closed.
+    asyncpg.InternalClientError,
     # What passes by itself when tried again: the statement lost a race or took longer than it may.
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -81,11 +83,8 @@ class Database:
         """
         if not is_id(scope.tenant_id):
             raise NotFound("no such tenant")
-        try:
-            async with self._app_pool.acquire(timeout=self._acquire_timeout_s) as connection:
-                return cast("Row | None", await connection.fetchrow(query, scope.tenant_id, *args))
-        except _UNAVAILABLE as error:
-            raise _unavailable(error) from error
+        async with self._lent(self._app_pool) as connection:
+            return cast("Row | None", await connection.fetchrow(query, scope.tenant_id, *args))
 
     @asynccontextmanager
     async def operator(self) -> AsyncGenerator[Connection]:
@@ -95,11 +94,8 @@ class Database:
 
     async def operator_fetch(self, query: str, *args: object) -> list[Row]:
         """Run one statement of the operators' role in a transaction of its own: one round trip."""
-        try:
-            async with self._ops_pool.acquire(timeout=self._acquire_timeout_s) as connection:
-                return cast("list[Row]", await connection.fetch(query, *args))
-        except _UNAVAILABLE as error:
-            raise _unavailable(error) from error
+        async with self._lent(self._ops_pool) as connection:
+            return cast("list[Row]", await connection.fetch(query, *args))
 
     @asynccontextmanager
     async def maintenance(self) -> AsyncGenerator[Connection]:
@@ -123,16 +119,25 @@ class Database:
 
     @asynccontextmanager
     async def _begun(self, pool: Any, begin: str) -> AsyncGenerator[Connection]:
+        async with self._lent(pool) as connection:
+            await connection.execute(begin)
+            try:
+                yield cast("Connection", connection)
+            except BaseException:
+                # Shielded by time, not by task: a rollback that cannot be sent closes the connection instead.
+                await _roll_back(connection)
+                raise
+            await connection.execute("COMMIT")
+
+    @asynccontextmanager
+    async def _lent(self, pool: Any) -> AsyncGenerator[Any]:
         try:
             async with pool.acquire(timeout=self._acquire_timeout_s) as connection:
-                await connection.execute(begin)
                 try:
-                    yield cast("Connection", connection)
-                except BaseException:
-                    # Shielded by time, not by task: a rollback that cannot be sent closes the connection instead.
-                    await _roll_back(connection)
+                    yield connection
+                except asyncpg.InternalClientError:
+                    connection.terminate()  # it would refuse the next borrower as well
                     raise
-                await connection.execute("COMMIT")
         except _UNAVAILABLE as error:
             raise _unavailable(error) from error
 

@@ -4,7 +4,7 @@
 pauses. Valkey holds hints only; what must not be lost is in PostgreSQL, and the sweeper adds again what is missing.
 """
 
-from chatwright.adapters.queue.admin import QueueAdmin, QueueStats
+from chatwright.adapters.queue.admin import QueueActivity, QueueAdmin, QueueStats
 from chatwright.adapters.queue.consumer import Consumer
 from chatwright.adapters.queue.jobs import ConsumerHealth, Done, Failed, Outcome, QueuedJob, RetryLater
 from chatwright.adapters.queue.names import QUEUES, JobKey, JobType, QueueName, QueueSpec, parse_job_id, route
@@ -21,6 +21,7 @@ __all__ = [
     "JobType",
     "Outcome",
     "Producer",
+    "QueueActivity",
     "QueueAdmin",
     "QueueName",
     "QueueSpec",

@@ -1,6 +1,7 @@
 """Looks at queues and pauses them, in BullMQ's own terms, so that its dashboards agree. Called by the CLI and metrics."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,15 @@ class QueueStats:
     oldest_waiting_s: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueActivity:
+    """Jobs of one queue, and for how long nothing has happened to any: inf where nothing ever did."""
+
+    running: int
+    waiting: int
+    idle_s: float
+
+
 class QueueAdmin:
     """`client` is a shared redis-py client that returns bytes. Every call raises Unavailable after `timeout_s`."""
 
@@ -46,6 +56,17 @@ class QueueAdmin:
         script = load("stats")
         replies = await self._run([(script, (base,), ()) for base in self._base.values()])
         return [_stats(name, reply) for name, reply in zip(self._base, replies, strict=True)]
+
+    async def activity(self) -> dict[QueueName, QueueActivity]:
+        """What goes on in all queues, in one round trip that costs less than `stats`."""
+        script = load("activity")
+        replies = await self._run([(script, (base,), ()) for base in self._base.values()])
+        return {
+            name: QueueActivity(
+                running=running, waiting=waiting, idle_s=math.inf if idle_ms < 0 else max(0, idle_ms) / 1000
+            )
+            for name, (running, waiting, idle_ms) in zip(self._base, replies, strict=True)
+        }
 
     async def pause(self, name: QueueName) -> None:
         """No worker starts another job of this queue; running jobs end."""

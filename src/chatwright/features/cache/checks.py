@@ -1,7 +1,6 @@
 """Which hits are looked at, what that says about the rest, and how strict the tier is for it. Pure.
 
-A check is a miss on purpose: the provider answers as well, and its answer tells whether the cached one would have been
-right. A small part of the hits is drawn by lot whatever they are; the rest of what checks may cost goes where they teach
+A check is a hit behind which the provider is asked as well: what it says tells whether the cached answer was right. A small part of the hits is drawn by lot whatever they are; the rest of what checks may cost goes where they teach
 most. Each check carries the probability with which it was made, so that all of them together say something about the hits
 that nobody looked at. Called by `pipeline/semantic.py` and `pipeline/cache_checks.py`.
 """

@@ -31,6 +31,8 @@ ANSWERS_AT_MOST = 2_000
 GUARDS_AT_MOST = 30_000
 ROUTES_AT_MOST = 2_000
 LESSONS_AT_MOST = 5_000
+CHECKS_AT_MOST = 64
+"""That wait for their provider."""
 TEXTS_PER_CLASS = 60
 """Phrasings of a class that a question is compared with, newest first."""
 
@@ -108,9 +110,12 @@ class SemanticMemory:
         self.lessons: deque[object] = deque()
         self.lost = 0
         """Lessons that found no room."""
+        self.checks: deque[object] = deque()
+        """Hits whose provider is still to be asked. Made and read by `pipeline/cache_asking.py`."""
         self.under_way = 0
         self.came = asyncio.Event()
         """A lesson."""
+        self.check_came = asyncio.Event()
         self.asked = asyncio.Event()
         """For something newer."""
         self.closed = False
@@ -165,6 +170,11 @@ class SemanticMemory:
         while len(self._answers) > ANSWERS_AT_MOST:
             self._answers.popitem(last=False)
 
+    def drop_answers(self, key: Key, label: int) -> None:
+        """Have the database asked for a class's answer: it was just found wrong."""
+        for kept in [kept for kept in self._answers if kept[:2] == (key, label)]:
+            del self._answers[kept]
+
     def route(self, key: Key, known: Known, question_digest: bytes, text: str, vector: Vector) -> Route | None:
         """What the chatbot's router says of a question; None without one. Asked by the flow, and again by the learner soon
         after: a large router takes a millisecond."""
@@ -203,6 +213,14 @@ class SemanticMemory:
         self.lessons.append(lesson)
         self.came.set()
 
+    def ask(self, check: object) -> bool:
+        """Put a check into its line. Returns False where there is no room."""
+        if self.closed or len(self.checks) >= CHECKS_AT_MOST:
+            return False
+        self.checks.append(check)
+        self.check_came.set()
+        return True
+
     def close(self) -> None:
         """Have the learner stop after the step that it is at."""
         self.closed = True
@@ -211,8 +229,8 @@ class SemanticMemory:
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything that was offered is learned."""
-        return not self.lessons and not self.under_way and not self.wanted
+        """Whether everything that was offered is checked and learned."""
+        return not self.lessons and not self.checks and not self.under_way and not self.wanted
 
 
 def key_of(scope: Scope) -> Key:

@@ -40,7 +40,8 @@ UPDATE feedback SET telling_until = now() + make_interval(secs => $3)
 RETURNING id
 """
 
-END_TELLING = "UPDATE feedback SET noted = $3, telling_until = NULL WHERE tenant_id = $1 AND id = $2"
+# Whoever took longer than the lease, and failed, takes nothing back of what another has told since.
+END_TELLING = "UPDATE feedback SET noted = noted OR $3, telling_until = NULL WHERE tenant_id = $1 AND id = $2"
 
 # Each filter counts unless it is null. A burst's question is all that was answered together.
 LIST = """
@@ -57,7 +58,7 @@ SELECT f.id, f.chatbot_id, f.conversation_id, f.message_id, f.answer_id, f.visit
 
 COUNT_DAYS = """
 SELECT (created_at AT TIME ZONE $5)::date AS day, count(*) FILTER (WHERE rating = 'up') AS up,
-       count(*) FILTER (WHERE rating = 'down') AS down
+       count(*) FILTER (WHERE rating = 'down') AS down, count(*) FILTER (WHERE comment <> '') AS comments
   FROM feedback
  WHERE tenant_id = $1 AND rating IS NOT NULL AND ($2::uuid IS NULL OR chatbot_id = $2)
    AND created_at >= $3 AND created_at < $4
@@ -113,9 +114,12 @@ class Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
+    """`comments`: of the ratings, those that came with one."""
+
     day: date
     up: int
     down: int
+    comments: int
 
 
 async def save_rating(

@@ -15,7 +15,7 @@ from chatwright.features.imports.dialect import Dialect, Wishes, encoding_of, is
 from chatwright.features.imports.faq import Draft, Drafter, to_markdown
 from chatwright.features.imports.files_store import named_files
 from chatwright.features.imports.guessing import guess
-from chatwright.features.imports.items import Item, ItemMaker, Problem, Redact
+from chatwright.features.imports.items import Item, ItemMaker, Problem, Reading, Redact
 from chatwright.features.imports.mapping import PRESETS, ColumnMap, check_map, over_preset, read_map
 from chatwright.features.imports.options import PERSONAL, Options, Personal, read_enrichment, read_personal
 from chatwright.features.imports.planning import Plan, Planner
@@ -76,6 +76,7 @@ __all__ = [
     "Plan",
     "Planner",
     "Problem",
+    "Reading",
     "Record",
     "RecordReader",
     "Redact",

@@ -10,6 +10,11 @@ export class Refused extends Error {
     super(message);
     this.status = status;
   }
+
+  /** Whether it is the key that the server does not take. */
+  get isOfKey() {
+    return [401, 403].includes(this.status);
+  }
 }
 
 export function keptKey() {
@@ -31,11 +36,11 @@ export function keepKey(key) {
 
 /** What to do about a refusal at the door, in words. */
 export function adviceOn(refused, key) {
-  if (key.startsWith("cw_admin_") && [401, 403].includes(refused.status))
-    return "This is an admin key. Feedback belongs to a tenant: sign in with a tenant's key (cw_sk_…). It is in credentials.json too, or made by “chatwright key create”.";
+  if (key.startsWith("cw_admin_") && refused.isOfKey)
+    return "This is an admin key. What is shown here belongs to a tenant: sign in with a tenant's key (cw_sk_…). It is in credentials.json too, or made by “chatwright key create”.";
   if (refused.status === 401)
     return "The server does not know this key. Look it up in credentials.json of the data directory, or make one with “chatwright key create”.";
-  if (refused.status === 403) return "This key may not read feedback. Sign in with a tenant's key (cw_sk_…).";
+  if (refused.status === 403) return "This key may not read what is shown here. Sign in with a tenant's key (cw_sk_…).";
   return refused.message;
 }
 
@@ -45,25 +50,35 @@ export class Api {
   }
 
   /** GET as JSON. `query`: empty values are left out. Raises Refused, or AbortError when `signal` says so. */
-  async get(path, query = {}, signal = undefined) {
+  get(path, query = {}, signal = undefined) {
     const wanted = new URLSearchParams(Object.entries(query).filter(([, value]) => value));
+    return this.call("GET", `${path}?${wanted}`, undefined, signal);
+  }
+
+  /** One call; null where the reply has no body. Raises as `get` does. */
+  async call(method, path, body = undefined, signal = undefined) {
     const limit = AbortSignal.timeout(WITHIN_MS);
+    const headers = { authorization: `Bearer ${this.key}` };
+    if (body !== undefined) headers["content-type"] = "application/json";
     let reply;
-    let body;
+    let found;
     try {
-      reply = await fetch(`${path}?${wanted}`, {
-        headers: { authorization: `Bearer ${this.key}` },
+      reply = await fetch(path, {
+        method,
+        headers,
+        body: body === undefined ? undefined : JSON.stringify(body),
         credentials: "omit",
         cache: "no-store",
         signal: signal ? AbortSignal.any([signal, limit]) : limit,
       });
-      body = await reply.json();
+      found = reply.status === 204 ? null : await reply.json();
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      if (!reply) throw new Refused(0, "The server does not answer. Is it running?");
+      if (!reply || limit.aborted) throw new Refused(0, "The server does not answer. Is it running?");
     }
-    if (!reply.ok || body === undefined) throw new Refused(reply.status, body?.error?.message ?? `The server answered with HTTP ${reply.status}.`);
-    return body;
+    if (!reply.ok) throw new Refused(reply.status, found?.error?.message ?? `The server answered with HTTP ${reply.status}.`);
+    if (found === undefined) throw new Refused(0, "The server's answer broke off. Try again.");
+    return found;
   }
 
   /** The tenant's chatbots, at most a thousand. */

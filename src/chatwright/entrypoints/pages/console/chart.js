@@ -4,17 +4,21 @@ import { drawn, make } from "./dom.js";
 
 const DAYS_AT_MOST = 100;
 
-/** Each day from `from` (2026-01-31) to today in `zone`, with 0 where nobody rated: [{day, up, down}]. */
-export function daysFrom(counted, from, zone) {
+/** A moment's day in a time zone, such as 2026-01-31. */
+export function dayIn(zone, moment) {
+  return new Intl.DateTimeFormat("en-CA", { timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit" }).format(moment);
+}
+
+/** Each day from `first` to `last`, with 0 where nobody rated: [{day, up, down}]. */
+export function daysFrom(counted, first, last) {
   const byDay = new Map(counted.map((one) => [one.day, one]));
-  const today = new Intl.DateTimeFormat("en-CA", { timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit" }).format(new Date());
   const days = [];
-  const at = new Date(`${from}T00:00:00Z`);
+  const at = new Date(`${first}T00:00:00Z`);
   do {
     const day = at.toISOString().slice(0, 10);
     days.push(byDay.get(day) ?? { day, up: 0, down: 0 });
     at.setUTCDate(at.getUTCDate() + 1);
-  } while (at.toISOString().slice(0, 10) <= today && days.length < DAYS_AT_MOST);
+  } while (at.toISOString().slice(0, 10) <= last && days.length < DAYS_AT_MOST);
   return days;
 }
 

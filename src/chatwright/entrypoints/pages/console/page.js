@@ -1,27 +1,63 @@
-// The console: who signs in, and which room is shown. There is one room so far, feedback.
+// The console: who signs in, and which room is shown. The address names the room: /console#guard.
 
 import { adviceOn, Api, keepKey, keptKey, Refused } from "./api.js";
+import { CacheRoom } from "./cache.js";
 import { FeedbackRoom } from "./feedback.js";
+import { GuardRoom } from "./guard.js";
+import { IntentsRoom } from "./intents.js";
 
+const ROOMS = { feedback: FeedbackRoom, guard: GuardRoom, cache: CacheRoom, intents: IntentsRoom };
+const FIRST = "feedback";
 const $ = (id) => document.getElementById(id);
+const links = [...document.querySelectorAll("#rooms a")];
+const sections = [...document.querySelectorAll("section[data-guide]")];
+const { title, guide } = { title: document.title, guide: $("guide").getAttribute("href") };
+let desk = null; // of who is signed in
 let room = null;
 
-function complain(text) {
-  $("sign-in-fault").textContent = text;
-  $("sign-in-fault").hidden = text === "";
-  $("key").setAttribute("aria-invalid", String(text !== ""));
+/** Show that somebody is signed in, or nobody, or that it is not known yet. */
+function show(state) {
+  $("waiting").hidden = state !== "waiting";
+  $("sign-in").hidden = state !== "out";
+  for (const id of ["rooms", "sign-out"]) $(id).hidden = state !== "in";
 }
 
-/** Back to the door; `why` is said there. */
-function signOut(why = "") {
-  keepKey(null);
+function leave() {
   room?.close();
   room = null;
-  $("feedback").hidden = true;
-  $("sign-out").hidden = true;
-  $("sign-in").hidden = false;
-  $("key").value = "";
-  complain(why);
+  for (const section of sections) section.hidden = true;
+}
+
+/** Into the room that the address names. */
+function enter() {
+  leave();
+  const name = Object.hasOwn(ROOMS, location.hash.slice(1)) ? location.hash.slice(1) : FIRST;
+  const section = $(name);
+  const heading = section.querySelector("h1");
+  section.hidden = false;
+  for (const link of links) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.title = `${heading.textContent} · ${title}`;
+  $("guide").href = section.dataset.guide;
+  room = new ROOMS[name](section, desk);
+  heading.focus();
+  room.load();
+}
+
+/** Back to the door; `why` is said there. `key` stays in its field where it is not the key's fault. */
+function signOut(why = "", key = "") {
+  if (!key) keepKey(null);
+  leave();
+  desk = null;
+  document.title = title;
+  $("guide").href = guide;
+  show("out");
+  $("key").value = key;
+  $("sign-in-fault").textContent = why;
+  $("sign-in-fault").hidden = why === "";
+  $("key").setAttribute("aria-invalid", String(why !== "" && !key));
   $("key").focus();
 }
 
@@ -33,18 +69,14 @@ async function signIn(key) {
     chatbots = await api.chatbots();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    signOut(adviceOn(error, key));
+    signOut(adviceOn(error, key), error.isOfKey ? "" : key);
     return;
   }
   keepKey(key);
   $("key").value = "";
-  complain("");
-  $("sign-in").hidden = true;
-  $("sign-out").hidden = false;
-  $("feedback").hidden = false;
-  room = new FeedbackRoom(api, chatbots, { refused: (error) => signOut(adviceOn(error, key)) });
-  $("feedback-title").focus();
-  await room.load();
+  desk = { api, chatbots, chatbot: "", refused: (error) => signOut(adviceOn(error, key)) };
+  show("in");
+  enter();
 }
 
 $("sign-in").addEventListener("submit", async (event) => {
@@ -59,7 +91,11 @@ $("sign-in").addEventListener("submit", async (event) => {
   }
 });
 $("sign-out").addEventListener("click", () => signOut());
+addEventListener("hashchange", () => desk && enter());
 
 const kept = keptKey();
 if (kept === null) signOut();
-else signIn(kept);
+else {
+  show("waiting");
+  signIn(kept);
+}
