@@ -55,6 +55,8 @@ _PROMPT = "You serve the customers of zqshop{place}. Be brief, and end each answ
 _ROUNDS = 4
 _AT_ONCE = 8
 _CHAT_SHARE = 0.1
+_AGAIN = 8
+"""Questions that are asked again at the end of a round, once their answers are surely kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +77,15 @@ class Probe:
 @dataclass(slots=True, kw_only=True)
 class Report:
     """What came of the probes: counts by surface and result, and what was wrong. `other_question`: hits of the semantic tier
-    that belong to the same scope and to another question; they are its error rate, not a breach."""
+    that belong to the same scope and to another question; they are its error rate, not a breach. `given_again`: of the
+    questions asked again at the end of a round, how many had the exact tier's answer."""
 
     asked: int = 0
     results: Counter[str] = field(default_factory=Counter[str])
     wrong: list[str] = field(default_factory=list[str])
     other_question: int = 0
     unmarked: int = 0
+    given_again: int = 0
     provider_calls: int = 0
     purge_ms: list[float] = field(default_factory=list[float])
     took_s: float = 0.0
@@ -199,16 +203,23 @@ class Probing:
 
     async def _ask_all(self, count: int) -> None:
         lined: asyncio.Queue[Probe] = asyncio.Queue()
-        for _ in range(count):
+        for _ in range(count - _AGAIN):
             lined.put_nowait(self._probe())
+        kept: list[Probe] = []
 
         async def ask() -> None:
             while not lined.empty():
-                await self._ask(lined.get_nowait())
+                probe = lined.get_nowait()
+                plain = not (probe.history or probe.options or probe.private or probe.mode) and probe.surface == "v1"
+                if await self._ask(probe) in ("miss", "exact") and plain:
+                    kept.append(probe)
 
         async with asyncio.TaskGroup() as group:
             for place in range(_AT_ONCE):
                 group.create_task(ask(), name=f"probes-{place}")
+        await self._app.cache.settled()
+        for probe in kept[:_AGAIN]:
+            self.report.given_again += await self._ask(probe) == "exact"
 
     def _probe(self) -> Probe:
         draw = self._draw
@@ -234,7 +245,8 @@ class Probing:
         mode = draw.choice(("off", "read", "write")) if draw.random() < 0.06 else None
         return replace(probe, surface=surface, mode=mode)
 
-    async def _ask(self, probe: Probe) -> None:
+    async def _ask(self, probe: Probe) -> str:
+        """Ask, and judge the answer. Returns what the caches said."""
         text, cached = await (self._chat(probe) if probe.surface == "chat" else self._inline(probe, probe.mode))
         self.report.asked += 1
         self.report.results[f"{probe.surface}:{cached}"] += 1
@@ -243,6 +255,7 @@ class Probing:
             self.report.unmarked += 1
         elif cached in ("exact", "semantic"):
             await self._judge(probe, cached, mark)
+        return cached
 
     async def _judge(self, probe: Probe, cached: str, mark: Mark) -> None:
         expected = await self._should_be(probe)

@@ -99,10 +99,11 @@ def sign_in(page: "Page", key: str) -> None:
 
 
 def audit(page: "Page") -> list[str]:
-    """The names of the accessibility rules that the page breaks."""
+    """The accessibility rules that the page breaks, and where, once it has loaded: what is old is paler until then."""
+    page.wait_for_function("!document.querySelector('[aria-busy=true]')")
     page.evaluate(need_axe())
-    violations: list[dict[str, str]] = page.evaluate("axe.run(document).then((run) => run.violations)")
-    return [one["id"] for one in violations]
+    violations: list[dict[str, Any]] = page.evaluate("axe.run(document).then((run) => run.violations)")
+    return [f"{one['id']}: " + ", ".join(str(node["target"]) for node in one["nodes"]) for one in violations]
 
 
 def check_look(page: "Page") -> None:
@@ -112,5 +113,6 @@ def check_look(page: "Page") -> None:
     for width in (PHONE_WIDTH, 1200):
         page.set_viewport_size({"width": width, "height": 860})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert audit(page) == []
+        broken = audit(page)
+        assert broken == [], broken
     page.set_viewport_size(before)

@@ -76,6 +76,7 @@ def test_another_tenants_cache_is_not_there(live: "Live") -> None:
         ("POST", f"{shop.path}/purge", {"everything": True}),
         ("POST", f"{shop.path}/seeds", {"items": [{"question": "Who are you?", "answer": "Us."}]}),
         ("POST", f"{shop.path}/feedback", {"answer_id": str(uuid.uuid4()), "good": False}),
+        ("POST", f"{shop.path}/rejections", {"class_id": str(uuid.uuid4()), "text": "Who are you?"}),
     ):
         assert other.http(method, path, body).status == 404, path
 
@@ -102,6 +103,25 @@ def test_seeds_are_taught_from_a_file_and_given(live: "Live", tmp_path: "Path") 
     gone = shop.cli("purge", shop.slug, "--class", listed[0]["id"], "--forget", "--yes")
     assert "1 classes" in gone.stdout
     assert shop.ask("Can a lamp be repaired by you?").headers["x-chatwright-cache"] == "miss"
+
+
+def test_a_question_is_taken_out_of_a_class(live: "Live", tmp_path: "Path") -> None:
+    shop = Shop(live)
+    item = {"question": "Do you repair old lamps?", "answer": "Yes.", "phrasings": ["Can you sell a lamp for me?"]}
+    assert shop.http("POST", f"{shop.path}/seeds", {"items": [item]}).status == 201
+    assert shop.ask("Can you sell a lamp for me?").headers["x-chatwright-cache"] == "semantic"
+    (listed,) = json.loads(shop.cli("inspect", shop.slug, "--json").stdout)
+    done = shop.cli("reject", shop.slug, "Can you sell a lamp for me?", "--class", listed["id"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "taken out of the class\n"
+    assert "✗ Can you sell a lamp for me?" in shop.cli("inspect", shop.slug).stdout
+    assert shop.ask("Can you sell a lamp for me?").headers["x-chatwright-cache"] == "miss"
+    assert shop.ask("Do you repair old lamps?").headers["x-chatwright-cache"] == "semantic"
+    asked = {"class_id": listed["id"], "text": "Do you repair old lamps?"}
+    assert shop.http("POST", f"{shop.path}/rejections", asked).json == {"was_phrasing": True, "class_gone": True}
+    for body in ({"class_id": "7", "text": "x"}, {"class_id": listed["id"], "text": " "}, {"text": "x"}):
+        assert shop.http("POST", f"{shop.path}/rejections", body).status == 422, body
+    assert shop.http("POST", f"{shop.path}/rejections", asked).status == 404
 
 
 def test_the_command_line_says_what_it_wants(live: "Live", tmp_path: "Path") -> None:

@@ -180,3 +180,42 @@ def test_another_tenants_import_is_unknown(live: "Live", path: str) -> None:
     other = live.http("POST", "/api/v1/tenants", {"name": "Other"}, key="admin").json["key"]["secret"]
     assert live.http("GET", f"/api/v1/imports/{made}{path}", key=other).status == 404
     ended(live, made)
+
+
+def test_an_import_is_deleted_over_rest(live: "Live") -> None:
+    made = send(live, rows("gone"), chatbot=live.chatbot, enrich="none")
+    path = f"/api/v1/imports/{made.json['id']}"
+    shown = ended(live, made.json["id"])
+    assert live.http("DELETE", f"{path}?with_conversations=perhaps").status == 400
+    assert live.http("GET", shown["report_url"], key=None).status == 200
+    begun = live.http("DELETE", f"{path}?with_conversations=true")
+    assert (begun.status, begun.json["state"], begun.json["conversations"]) == (202, "deleting", 12), begun.body
+    until = time.monotonic() + 60
+    while live.http("GET", path).status != 404:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    listed = live.http("GET", f"/api/v1/conversations?chatbot={live.chatbot}&visitor_id=gone3@example.com").json
+    assert listed["items"] == []
+    assert live.http("GET", shown["report_url"], key=None).status == 404
+    assert live.http("DELETE", path).status == 404
+
+    again = send(live, rows("gone"), chatbot=live.chatbot, enrich="none")
+    assert ended(live, again.json["id"])["rows_stored"] == 48
+    assert live.http("DELETE", f"/api/v1/imports/{again.json['id']}").status == 204
+    listed = live.http("GET", f"/api/v1/conversations?chatbot={live.chatbot}&visitor_id=gone3@example.com").json
+    assert len(listed["items"]) == 1
+
+
+def test_the_command_line_deletes_an_import(live: "Live", tmp_path: Path) -> None:
+    file = tmp_path / "cli-gone.csv"
+    file.write_bytes(rows("cli-gone"))
+    made = as_json(*at(live, "import", "run", str(file), "--chatbot", live.chatbot, "--enrich", "none", "--json"))
+    asked = run(*at(live, "import", "delete", "cli-gone.csv"))
+    assert asked.returncode == 2
+    assert "--yes" in asked.stderr
+    done = run(*at(live, "import", "delete", "cli-gone.csv", "--with-conversations", "--yes"))
+    assert (done.returncode, done.stdout.strip()) == (0, "deleted the import of cli-gone.csv with 12 conversations")
+    assert live.http("GET", f"/api/v1/imports/{made['id']}").status == 404
+    missing = run(*at(live, "import", "delete", made["id"], "--yes"))
+    assert missing.returncode == 1
+    assert "no such import" in missing.stderr

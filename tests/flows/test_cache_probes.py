@@ -20,7 +20,8 @@ async def test_no_hit_carries_another_scopes_mark(
     hits = {name.partition(":")[2] for name in report.results}
     # Both tiers gave answers: a drill in which nothing is ever given again would prove nothing.
     assert {"exact", "semantic", "miss", "bypass"} <= hits
-    assert report.results["v1:exact"] > 10
+    # All that was asked again once its answer was kept; how many more there are hangs on who comes first.
+    assert report.given_again == 3 * 8
     assert "chat:failed" not in report.results
 
 

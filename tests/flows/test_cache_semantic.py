@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chatwright.domain.errors import NotFound
 from chatwright.domain.ids import new_id
 from chatwright.domain.providers import Finish, Turn, Usage
 from chatwright.features import alerts
@@ -20,7 +21,7 @@ from chatwright.features.cache.router_store import list_checks, note_purged, rea
 from chatwright.features.cache.store import Question
 from chatwright.pipeline import semantic
 from chatwright.pipeline.cache_checks import judge, tell_changed
-from chatwright.pipeline.cache_feedback import note_feedback
+from chatwright.pipeline.cache_feedback import note_feedback, reject_phrasing
 from chatwright.pipeline.cache_learning import drain
 from chatwright.pipeline.cache_training import train_due, train_one
 from chatwright.pipeline.caching import CachePlan, plan_cache
@@ -434,6 +435,75 @@ async def test_a_wrong_answer_that_was_learned_is_forgotten(app: Services, taugh
     assert one.answers == []
     later = await ask(app, taught, phrasings[0], "It takes A9 days.", **NO_CHECKS)
     assert later is None
+
+
+async def kept_exactly(app: Services, shop: Shop, question: str, answer: str) -> CachePlan:
+    """A copy of an answer in the exact tier."""
+    plan = plan_of(app, shop, question, **NO_CHECKS)
+    assert await app.cache.put(shop.chatbot.tenant_id, shop.chatbot.id, plan.key, entry(answer, question), 300)
+    return plan
+
+
+@pytest.mark.parametrize("cached", ["semantic", "miss", "exact"])
+async def test_a_thumb_down_takes_the_exact_copy_and_no_other(app: Services, taught: Shop, cached: str) -> None:
+    answer, phrasings = next(iter(ASKED.items()))
+    plan = await kept_exactly(app, taught, phrasings[0], answer)
+    other = await kept_exactly(app, taught, phrasings[1], answer)
+    answer_id = await said(app, taught, phrasings[0], answer, cached=cached)
+    assert await note_feedback(app, taught.chatbot.scope, answer_id, good=True)
+    assert await app.cache.get(plan.key) is not None
+    assert await note_feedback(app, taught.chatbot.scope, answer_id, good=False)
+    assert await app.cache.get(plan.key) is None
+    assert await app.cache.get(other.key) is not None
+
+
+async def test_a_thumb_down_takes_an_exact_copy_that_no_class_has(app: Services, shop: Shop) -> None:
+    question, answer = "what is your return policy", "Within 14 days."
+    plan = await kept_exactly(app, shop, question, answer)
+    answer_id = await said(app, shop, question, answer, cached="exact")
+    assert await note_feedback(app, shop.chatbot.scope, answer_id, good=False)
+    assert await app.cache.get(plan.key) is None
+    assert not await note_feedback(app, shop.chatbot.scope, answer_id, good=False)
+
+
+async def test_a_question_is_taken_out_of_a_class_by_an_operator(app: Services, taught: Shop) -> None:
+    answer, phrasings = next(iter(ASKED.items()))
+    plan = await kept_exactly(app, taught, phrasings[0], answer)
+    (one,) = await classes(app, taught, text=phrasings[1])
+    done = await reject_phrasing(app, taught.chatbot, one.id, phrasings[0] + "?", actor="someone")
+    assert (done.was_phrasing, done.class_gone) == (True, False)
+    await semantic.knowledge_of(app, taught.chatbot.scope)
+    assert await semantic.find(app, plan, phrasings[0]) is None
+    assert await app.cache.get(plan.key) is None
+    assert await semantic.find(app, plan_of(app, taught, phrasings[1], **NO_CHECKS), phrasings[1]) is not None
+    (one,) = await classes(app, taught, text=phrasings[1])
+    assert {(each.verdict, each.origin) for each in one.phrasings if each.text == phrasings[0] + "?"} == {
+        ("rejected", "operator")
+    }
+    again = await reject_phrasing(app, taught.chatbot, one.id, phrasings[0], actor="someone")
+    assert not again.was_phrasing
+    await train_one(app, taught.chatbot.scope)
+    await semantic.knowledge_of(app, taught.chatbot.scope)
+    assert await semantic.find(app, plan, phrasings[0]) is None, "the router knows it as well"
+
+
+async def test_a_class_of_one_question_goes_with_it(app: Services, shop: Shop) -> None:
+    question = "what is your return policy"
+    plan = plan_of(app, shop, question, **NO_CHECKS)
+    await semantic.learn(app, plan, question, None, entry("Within 14 days.", question))
+    assert await drain(app)
+    (one,) = await classes(app, shop)
+    other = await open_shop(app, name="Other")
+    with pytest.raises(NotFound):
+        await reject_phrasing(app, other.chatbot, one.id, question, actor="someone")
+    assert (await reject_phrasing(app, shop.chatbot, one.id, question, actor="someone")).class_gone
+    assert await classes(app, shop) == []
+
+
+async def test_the_bound_is_shown_as_it_was_set(app: Services, taught: Shop) -> None:
+    async with app.db.transaction(taught.chatbot.scope) as db:
+        await db.execute("UPDATE cache_routers SET max_error = 0.02 WHERE chatbot_id = $1", taught.chatbot.id)
+        assert (await listing_store.read_stats(db, taught.chatbot.scope)).max_error == 0.02
 
 
 async def test_modes_hold(app: Services, shop: Shop) -> None:

@@ -142,6 +142,8 @@ def of(wrong: int, right: int, *, age_s: float = 1.0) -> list[Check]:
         (0, 4, 56, 1),  # 6.7 %: probably above 2 %
         (1, 4, 56, 2),
         (2, 4, 56, OFF),
+        (0, 5, 120, 0),  # 4 % of 125: a router at its bound is as unlucky as that now and then
+        (0, 6, 120, 1),  # 4.8 % of as many is no chance any more
         (0, 15, 45, OFF),  # surely above
         (0, 10, 0, OFF),
         (0, 1, 99, 0),

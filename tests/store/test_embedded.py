@@ -209,6 +209,22 @@ async def test_a_second_start_is_refused_and_names_the_first(tmp_data_dir: Path)
         await write(servers, "still here")
 
 
+async def test_a_start_waits_for_what_a_killed_one_had_just_forked(tmp_data_dir: Path) -> None:
+    forks = (
+        "import os, signal, sys, time; from pathlib import Path; from chatwright.app.embedded.home import hold_data_dir\n"
+        "with hold_data_dir(Path(sys.argv[1])):\n"
+        "    if os.fork() == 0: time.sleep(0.7); os._exit(0)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", forks, tmp_data_dir], timeout=30, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    async with (
+        run_embedded(tmp_data_dir, postgres=False) as servers,
+        redis.asyncio.from_url(servers.redis_url) as queue,
+    ):
+        assert await queue.ping()
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -20,7 +20,7 @@ from chatwright.features import tenancy
 from chatwright.features.cache import CachedAnswer
 from chatwright.pipeline import cache_admin, cache_seeds
 from chatwright.pipeline.cache_admin import Wanted
-from chatwright.pipeline.cache_feedback import note_feedback
+from chatwright.pipeline.cache_feedback import note_feedback, reject_phrasing
 from chatwright.pipeline.cache_seeds import Seed
 
 _TEXT_AT_MOST = 2_000
@@ -107,14 +107,29 @@ class FeedbackRequest(Request, frozen=True):
 
 
 class FeedbackReply(msgspec.Struct, frozen=True):
-    """`noted` is false where the semantic cache has no part in the answer."""
+    """`noted` is false where the caches have no part in the answer."""
 
     noted: bool
+
+
+class RejectionRequest(Request, frozen=True):
+    """A question, word for word, that the class `class_id` does not answer."""
+
+    class_id: Id
+    text: Question
+
+
+class RejectionReply(msgspec.Struct, frozen=True):
+    """`was_phrasing`: the class had learned it. `class_gone`: it was its only phrasing, and the class went with it."""
+
+    was_phrasing: bool
+    class_gone: bool
 
 
 _purge = msgspec.json.Decoder(PurgeRequest)
 _seed = msgspec.json.Decoder(SeedRequest)
 _feedback = msgspec.json.Decoder(FeedbackRequest)
+_rejection = msgspec.json.Decoder(RejectionRequest)
 
 
 async def show_stats(call: Call) -> Reply:
@@ -195,6 +210,17 @@ async def feedback(call: Call) -> Reply:
     if not is_id(body.answer_id):
         raise Unprocessable("answer_id is the id of an answer", param="answer_id")
     return json_reply(FeedbackReply(await note_feedback(call.app, chatbot.scope, body.answer_id, good=body.good)))
+
+
+async def reject(call: Call) -> Reply:
+    tenant, chatbot = tenant_of(call), await _chatbot(call)
+    body = await call.json(_rejection)
+    if not is_id(body.class_id):
+        raise Unprocessable("class_id is the id of a class", param="class_id")
+    if not body.text.strip():
+        raise Unprocessable("text is a question", param="text")
+    done = await reject_phrasing(call.app, chatbot, body.class_id, body.text, actor=tenant.actor)
+    return json_reply(RejectionReply(done.was_phrasing, done.class_gone))
 
 
 async def _chatbot(call: Call) -> Chatbot:
@@ -281,5 +307,10 @@ ENDPOINTS = (
     Endpoint(
         method="POST", path=_CACHE + "/feedback", handle=feedback, access=Access.TENANT,
         summary="Say that an answer was good or wrong", tag="cache", request=FeedbackRequest, response=FeedbackReply,
+    ),
+    Endpoint(
+        method="POST", path=_CACHE + "/rejections", handle=reject, access=Access.TENANT,
+        summary="Say that a class does not answer a question", tag="cache", request=RejectionRequest,
+        response=RejectionReply,
     ),
 )  # fmt: skip

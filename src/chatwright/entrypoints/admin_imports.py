@@ -1,4 +1,4 @@
-"""Imports of conversations: followed, paused, resumed; their errors, their conversations, their reports."""
+"""Imports of conversations: followed, paused, resumed, deleted; their errors, their conversations, their reports."""
 
 import asyncio
 import time
@@ -30,11 +30,12 @@ from chatwright.entrypoints.wire_imports import (
 from chatwright.features import imports
 from chatwright.features.imports import Import
 from chatwright.pipeline import importing
+from chatwright.pipeline.import_deletion import delete_import
 from chatwright.pipeline.import_faq import draft_faq
 
 _LOOK_S = 0.5
 _KEY_CHECK_S = 2.0
-_STATES = ("queued", "running", "paused", "done", "failed", "cancelled")
+_STATES = ("queued", "running", "paused", "done", "failed", "cancelled", "deleting")
 _patch = msgspec.json.Decoder(ImportPatch)
 
 
@@ -58,13 +59,13 @@ async def change(call: Call) -> Reply:
     tenant = tenant_of(call)
     body = await call.json(_patch)
     limit_nano = amount_of(body.limit_usd)
-    await importing.limit_import(call.app, tenant.scope, _id(call), limit_nano, actor=tenant.key_id)
+    await importing.limit_import(call.app, tenant.scope, _id(call), limit_nano, actor=tenant.actor)
     return json_reply(await _look(call, tenant.scope))
 
 
 async def _control(call: Call, action: Literal["pause", "resume", "cancel"]) -> Reply:
     tenant = tenant_of(call)
-    await importing.control_import(call.app, tenant.scope, _id(call), action, actor=tenant.key_id)
+    await importing.control_import(call.app, tenant.scope, _id(call), action, actor=tenant.actor)
     return json_reply(await _look(call, tenant.scope), status=202)
 
 
@@ -78,6 +79,20 @@ async def resume(call: Call) -> Reply:
 
 async def cancel(call: Call) -> Reply:
     return await _control(call, "cancel")
+
+
+async def delete(call: Call) -> Reply:
+    """Delete an import; with its conversations the reply comes before they are gone."""
+    tenant = tenant_of(call)
+    wish = call.query("with_conversations") or "false"
+    if wish not in ("true", "false", "1", "0"):
+        raise BadRequest("with_conversations is true or false", param="with_conversations")
+    one = await delete_import(
+        call.app, tenant.scope, _id(call), with_conversations=wish in ("true", "1"), actor=tenant.actor
+    )
+    if one is None:
+        return Reply(204)
+    return json_reply(await _shown(call, tenant.scope, one), status=202)
 
 
 async def events(call: Call) -> None:
@@ -188,7 +203,7 @@ async def _shown(call: Call, scope: Scope, one: Import) -> ImportReply:
         eta_s=None if eta_s is None else round(eta_s, 1),
         quote_nano=one.quote_nano,
         columns=plain(one.columns),
-        options=plain(one.options),
+        options=msgspec.structs.asdict(one.options),
         report_url=urls.get("html"),
         report_json_url=urls.get("json"),
         errors_url=urls.get("csv"),
@@ -244,6 +259,12 @@ ENDPOINTS = (
     Endpoint(
         method="POST", path=_IMPORT + "/cancel", handle=cancel, access=Access.TENANT,
         summary="Give an import up; what is stored stays", tag="imports", status=202, response=ImportReply,
+    ),
+    Endpoint(
+        method="DELETE", path=_IMPORT, handle=delete, access=Access.TENANT,
+        summary="Delete an import that has ended: its file, its report and its rows", tag="imports", status=204,
+        also=((202, "Its conversations are being deleted, with ?with_conversations=true", ImportReply),),
+        query=(("with_conversations", "true: also the conversations that it brought; until they are gone it is shown as deleting"),),
     ),
     Endpoint(
         method="GET", path=_IMPORT + "/events", handle=events, access=Access.TENANT,

@@ -93,7 +93,7 @@ async def create(call: Call) -> Reply:
         async def work() -> Reply:
             nonlocal used
             one = await importing.start_import(
-                call.app, scope, chatbot, received, mapping, options, source=source, actor=tenant.key_id
+                call.app, scope, chatbot, received, mapping, options, source=source, actor=tenant.actor
             )
             used = True
             accepted = ImportAccepted(one.id, one.state, one.quote_nano, plain(one.columns))

@@ -17,7 +17,8 @@ class ImportAccepted(msgspec.Struct, frozen=True):
 
 class ImportReply(msgspec.Struct, frozen=True, kw_only=True):
     """`rows_read` is the sum of stored, failed and skipped ones. `stage`: reading, ordering, summarising, reporting or over;
-    `reason` and `error` say why an import is paused or failed. `progress` is 0 to 1, `eta_s` null where nobody can tell.
+    `reason` and `error` say why an import is paused or failed. `progress` is 0 to 1, `eta_s` null where nobody can tell. While
+    its state is `deleting`, `conversations` are those that are left.
     The addresses open for 15 minutes without a key."""
 
     id: str

@@ -32,6 +32,7 @@ from chatwright.features.imports import Checkpoint, Import, Item, ItemMaker, Pro
 from chatwright.pipeline.embedding_batches import Unfinished
 from chatwright.pipeline.guarding import note
 from chatwright.pipeline.import_courtesy import LOOK_S, READING_REST, WRITING_REST, Courtesy
+from chatwright.pipeline.import_deletion import go_on_deleting
 from chatwright.pipeline.import_report import report_import
 from chatwright.pipeline.import_summaries import order_conversations, summarise_conversations
 from chatwright.pipeline.reading import encode, read_texts
@@ -62,7 +63,8 @@ log = structlog.get_logger(__name__)
 
 
 async def run_import(app: Services, job: Job, import_id: ImportId) -> dict[str, Any]:
-    """One leg. Returns what became of the import; one that was paused, ended or taken over is left alone.
+    """One leg: of an import, or of its deletion. Returns what became of it; one that was paused, ended or taken over is left
+    alone.
 
     Raises Unfinished when there is more to do, and Unavailable when a server of ours is away: the job goes on later.
     """
@@ -70,7 +72,8 @@ async def run_import(app: Services, job: Job, import_id: ImportId) -> dict[str, 
     async with app.db.transaction(scope) as db:
         one = await imports.take_up(db, scope, import_id)
     if one is None:
-        return {"import_id": import_id, "state": "over"}
+        is_gone = await go_on_deleting(app, scope, import_id)
+        return {"import_id": import_id, "state": "deleted" if is_gone else "over"}
     until = time.monotonic() + LEG_S
     courtesy = Courtesy(app)
     try:

@@ -105,12 +105,19 @@ async def _by_model(
     courtesy: Courtesy,
 ) -> None:
     """A few conversations at a time; each summary is stored as it comes, because it is paid for. No call is begun after
-    `until`, nor once the import is paused, given up or another worker's; those under way are waited for."""
+    `until`, nor once the import is paused, given up or another worker's; those under way are waited for.
+
+    A call reserves the most that it may cost, several times what it comes to. When a budget has no room beside what others have
+    reserved, the first lane goes on alone; the import is paused when there is none once all that has ended is settled.
+    """
     left = list(waiting.items())[::-1]
     refusals: list[BudgetExceeded] = []
     losses: list[LostLock] = []
+    calling, calm = 0, asyncio.Event()
 
     async def lane(place: int) -> None:
+        nonlocal calling
+        is_settled = False
         while left and not refusals and not losses and time.monotonic() <= until:
             if await courtesy.are_visitors_waiting():
                 await asyncio.sleep(LOOK_S)
@@ -124,15 +131,32 @@ async def _by_model(
             except LostLock as error:
                 losses.append(error)
                 return
+            calling += 1
+            calm.clear()
             try:
                 summary = await _modelled(app, one, chatbot, conversation_id, exchanges)
             except BudgetExceeded as error:
-                if error.action == "block":
-                    refusals.append(error)
-                    return
-                summary = _local(app, exchanges)
+                summary = error
             except (ProviderError, RateLimited) as error:
                 log.info("import.summary_by_rules", import_id=one.id, reason=error.message)
+                summary = _local(app, exchanges)
+            finally:
+                calling -= 1
+                if not calling:
+                    calm.set()
+            if isinstance(summary, BudgetExceeded) and summary.action == "block":
+                left.append((conversation_id, exchanges))
+                if place:
+                    return
+                if is_settled and not calling:
+                    refusals.append(summary)
+                    return
+                await calm.wait()
+                await app.ledger.flush()
+                is_settled = True
+                continue
+            is_settled = False
+            if isinstance(summary, BudgetExceeded):
                 summary = _local(app, exchanges)
             await _keep(app, scope, one, [_row(app, conversation_id, summary)], took_s=time.monotonic() - began)
 

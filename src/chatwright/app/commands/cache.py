@@ -175,6 +175,30 @@ def purge(
 
 
 @cache.command(
+    "reject",
+    epilog=examples("chatwright cache reject demo --class 0198… 'what is the top-up limit'      # as inspect shows it"),
+)
+@click.argument("chatbot_ref", metavar="CHATBOT")
+@click.argument("text", metavar="QUESTION")
+@click.option("--class", "class_id", required=True, help="The class whose answer is wrong for it.")
+@server_options
+def reject(chatbot_ref: str, text: str, class_id: str, target: Target) -> None:
+    """Take one question out of a class: it is given the class's answer no more, and answered anew."""
+
+    async def work() -> dict[str, Any]:
+        async with open_api(target) as api:
+            return await api.post(f"{_path(chatbot_ref)}/rejections", {"class_id": class_id, "text": text})
+
+    def human(done: dict[str, Any]) -> None:
+        told = (
+            "taken out of the class" if done["was_phrasing"] else "noted as a question that the class does not answer"
+        )
+        click.echo(told + ("; it was the only one, and the class is gone" if done["class_gone"] else ""))
+
+    emit(run(work()), as_json=target.as_json, human=human)
+
+
+@cache.command(
     "warm",
     epilog=examples(
         "chatwright cache warm demo                      # the questions that stand in its documents",

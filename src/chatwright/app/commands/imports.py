@@ -1,33 +1,22 @@
 """`import`: files of conversations, planned on this machine, imported by the server, followed with a progress bar."""
 
 import asyncio
-import io
 import json
-import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, cast
 
 import click
 
 from chatwright.app.commands.base import confirm, details, emit, examples, run, table
+from chatwright.app.commands.import_plan import read_plan, show_plan
 from chatwright.app.commands.progress import Bar, with_bar
-from chatwright.app.commands.rest import Api, Target, open_api, server_options
+from chatwright.app.commands.rest import Api, ApiError, Target, open_api, server_options
 from chatwright.domain.errors import ChatwrightError, Unavailable
 from chatwright.domain.ids import is_id
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from chatwright.features.imports import Plan
-
 _POLL_S = 0.5
-_PIECE_BYTES = 1 << 20
-_ROWS_AT_ONCE = 2_000
 _STEPS = 1_000
 _RESTING = ("paused", "done", "failed", "cancelled")
-_EMPTY_ID = "00000000-0000-0000-0000-000000000000"
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -74,16 +63,16 @@ def plan(
         try:
             async with open_api(target) as api:
                 presets = {one["name"]: one["columns"] for one in (await api.get("/api/v1/import-presets"))["items"]}
-                read = await _planned(file, given, presets, redact)
+                read = await read_plan(file, given, presets, redact)
                 path = "/api/v1/imports/quote"
                 counts = {"conversations": read["conversations"], "characters": read["characters"]}
                 return {**read, **await api.get(path, chatbot=await _chatbot(api, chatbot), **counts)}
         except Unavailable as error:
-            read = await _planned(file, given, {}, redact)
+            read = await read_plan(file, given, {}, redact)
             return {**read, "quote_nano": None, "quote_usd": None, "note": f"no quote: {error.message}"}
 
     del source
-    emit(run(work()), as_json=target.as_json, human=_show_plan)
+    emit(run(work()), as_json=target.as_json, human=show_plan)
 
 
 @import_.command("run")
@@ -125,7 +114,7 @@ def run_(
             bar.advance(f"sending {file.name}", 0)
             made = await api.upload("/api/v1/imports", file, fields=given, media_type="application/octet-stream")
             if no_wait:
-                return cast("dict[str, Any]", await api.get(f"/api/v1/imports/{made['id']}"))
+                return _addressed(api, await api.get(f"/api/v1/imports/{made['id']}"))
             return await _followed(api, made["id"], bar)
 
     _end(with_bar(work, quiet=target.as_json), target)
@@ -139,7 +128,7 @@ def status(which: str | None, target: Target) -> None:
 
     async def work() -> dict[str, Any]:
         async with open_api(target) as api:
-            return await _find(api, which)
+            return _addressed(api, await _find(api, which))
 
     emit(run(work()), as_json=target.as_json, human=details)
 
@@ -185,6 +174,44 @@ _switch("pause", "Stop an import before its next batch.", asks=False)
 _switch("cancel", "Give an import up. What is stored stays.", asks=True)
 
 
+@import_.command("delete")
+@click.argument("which")
+@click.option("--with-conversations", is_flag=True, help="Also the conversations that it brought.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until its conversations are gone.")
+@server_options
+def delete(which: str, with_conversations: bool, yes: bool, no_wait: bool, target: Target) -> None:
+    """Delete an import that has ended, by id or the file's name: its file, its report and its rows."""
+
+    async def look() -> dict[str, Any]:
+        async with open_api(target) as api:
+            return await _find(api, which, is_only=True)
+
+    one = run(look())
+    brought = (
+        "and the conversations that it brought" if with_conversations else "but not the conversations that it brought"
+    )
+    confirm(f"Delete the import of {one['file']} ({one['id']}, {one['state']}), {brought}?", yes=yes)
+
+    async def work(bar: Bar) -> dict[str, Any]:
+        async with open_api(target) as api:
+            path = f"/api/v1/imports/{one['id']}"
+            wish = {"with_conversations": "true"} if with_conversations else {}
+            begun = cast("dict[str, Any] | None", await api.delete(path, **wish))
+            made = {"deleted": one["id"], "file": one["file"], "state": "deleted", "conversations": 0}
+            if begun is not None:
+                made["conversations"] = begun["conversations"]
+                made["state"] = "deleting" if no_wait else await _gone(api, path, begun["conversations"], bar)
+            return made
+
+    def human(made: dict[str, Any]) -> None:
+        verb = "deleted" if made["state"] == "deleted" else "deleting"
+        brought = f" with {made['conversations']:,} conversations" if made["conversations"] else ""
+        click.echo(f"{verb} the import of {made['file']}{brought}")
+
+    emit(with_bar(work, quiet=target.as_json), as_json=target.as_json, human=human)
+
+
 @import_.command("list")
 @server_options
 def list_(target: Target) -> None:
@@ -213,7 +240,14 @@ def faq(which: str | None, limit: int, target: Target) -> None:
             one = await _find(api, which)
             return cast("dict[str, Any]", await api.get(f"/api/v1/imports/{one['id']}/faq", limit=limit))
 
-    emit(run(work()), as_json=target.as_json, human=lambda found: click.echo(found["markdown"]))
+    def human(found: dict[str, Any]) -> None:
+        if not found["items"]:
+            raise ChatwrightError(
+                "no question that was answered; what an earlier import brought is asked by that one's id"
+            )
+        click.echo(found["markdown"])
+
+    emit(run(work()), as_json=target.as_json, human=human)
 
 
 async def _chatbot(api: Api, chosen: str | None) -> str:
@@ -225,14 +259,23 @@ async def _chatbot(api: Api, chosen: str | None) -> str:
     return known[0]
 
 
-async def _find(api: Api, which: str | None) -> dict[str, Any]:
+async def _find(api: Api, which: str | None, *, is_only: bool = False) -> dict[str, Any]:
+    """The import of that id, the latest of that file, or the latest of all. `is_only`: no other one may be meant."""
     if which is not None and is_id(which):
         return cast("dict[str, Any]", await api.get(f"/api/v1/imports/{which}"))
     name = None if which is None else Path(which).name
-    for one in await api.pages("/api/v1/imports"):
-        if name is None or one["file"] == name:
-            return one
+    found = [one for one in await api.pages("/api/v1/imports") if name is None or one["file"] == name]
+    if is_only and len(found) > 1:
+        ids = ", ".join(f"{one['id']} ({one['state']}, {one['rows_stored']:,} rows stored)" for one in found)
+        raise click.UsageError(f"{len(found)} imports of a file named {name}; name one by its id: {ids}")
+    if found:
+        return found[0]
     raise click.UsageError("there is no import yet" if name is None else f"no import of a file named {name}")
+
+
+def _addressed(api: Api, one: dict[str, Any]) -> dict[str, Any]:
+    """The import with whole addresses of its report, to be opened from where it is printed."""
+    return {name: f"{api.base_url}{value}" if name.endswith("_url") and value else value for name, value in one.items()}
 
 
 async def _followed(api: Api, import_id: str, bar: Bar) -> dict[str, Any]:
@@ -246,7 +289,24 @@ async def _followed(api: Api, import_id: str, bar: Bar) -> dict[str, Any]:
         bar.advance(f"{now['stage']}: {now['rows_read']:,} rows{rate}{left}", max(0, step - shown))
         shown = max(shown, step)
         if now["state"] in _RESTING:
-            return now
+            return _addressed(api, now)
+        await asyncio.sleep(_POLL_S)
+
+
+async def _gone(api: Api, path: str, conversations: int, bar: Bar) -> str:
+    """Wait until an import that is being deleted is there no more."""
+    bar.grow(conversations)
+    left = conversations
+    while True:
+        try:
+            now = await api.get(path)
+        except ApiError as error:
+            if error.http_status != 404:
+                raise
+            bar.advance("deleting conversations", left)
+            return "deleted"
+        bar.advance("deleting conversations", max(0, left - now["conversations"]))
+        left = min(left, now["conversations"])
         await asyncio.sleep(_POLL_S)
 
 
@@ -255,7 +315,11 @@ def _end(one: dict[str, Any], target: Target) -> None:
     if one["state"] == "failed":
         raise ChatwrightError(one["error"] or "the import failed")
     if one["state"] == "paused":
-        raise ChatwrightError(f"paused ({one['reason']}): {one['error'] or 'resume it when you like'}")
+        mend = " --limit-usd AMOUNT" if one["reason"] == "budget" else ""
+        raise ChatwrightError(
+            f"paused ({one['reason']}){': ' if one['error'] else ''}{one['error'] or ''}; "
+            f"to go on: chatwright import resume {one['id']}{mend}"
+        )
 
 
 def _mapping(options: dict[str, Any]) -> dict[str, Any]:
@@ -273,96 +337,3 @@ def _mapping(options: dict[str, Any]) -> dict[str, Any]:
     if options["preset"]:
         mapping["preset"] = options["preset"]
     return mapping
-
-
-# Plans ---------------------------------------------------------------------------------------------------------------
-
-
-async def _planned(
-    file: Path, given: dict[str, Any], presets: dict[str, dict[str, Any]], redact: str | None
-) -> dict[str, Any]:
-    """The whole file, read as the server would."""
-    import msgspec
-
-    from chatwright.domain.errors import Unprocessable
-    from chatwright.domain.ids import ChatbotId, TenantId
-    from chatwright.features.imports import PRESETS, ItemMaker, Planner, open_records, read_map, read_personal
-    from chatwright.pipeline.bulk import redactor
-    from chatwright.pipeline.importing import settle_columns
-
-    columns = read_map(given)
-    preset = {**PRESETS, **presets}.get(columns.preset or "generic")
-    if preset is None:
-        raise Unprocessable(f"no preset {columns.preset!r}")
-    with _opened(file) as opened:
-        rows, head, is_rewritten = await opened(columns.encoding)
-        size_bytes = rows.seek(0, io.SEEK_END)
-        dialect, settled, _ = settle_columns(
-            head, columns, preset, is_all=size_bytes <= len(head), is_rewritten=is_rewritten
-        )
-        maker = ItemMaker(
-            tenant_id=TenantId(_EMPTY_ID),
-            chatbot_id=ChatbotId(_EMPTY_ID),
-            source="plan",
-            columns=settled,
-            dialect=dialect,
-            redact=redactor(read_personal(redact)),
-        )
-        planner = Planner(maker)
-        reader = open_records(rows, dialect)
-        while records := reader.read(_ROWS_AT_ONCE, at_most_bytes=16 << 20):
-            planner.add(records)
-        found: Plan = planner.plan(size_bytes=size_bytes, is_whole=True)
-    plain = cast("dict[str, Any]", msgspec.to_builtins(found))
-    shown = cast("dict[str, Any]", msgspec.to_builtins(settled))
-    written = {"kind": dialect.kind, "encoding": dialect.encoding, "delimiter": dialect.delimiter}
-    return {"file": file.name, "dialect": written, "columns": shown, **plain}
-
-
-@contextmanager
-def _opened(file: Path) -> "Generator[Any]":
-    """The file's rows as they would be stored: unpacked, in a narrow encoding."""
-    with file.open("rb") as raw, tempfile.TemporaryFile(prefix="chatwright-plan-") as spool:
-
-        async def rows(encoding: str | None) -> tuple[BinaryIO, bytes, bool]:
-            from chatwright.features.imports import Arriving
-
-            async def chunks() -> AsyncGenerator[bytes]:
-                while piece := raw.read(_PIECE_BYTES):
-                    yield piece
-
-            first = raw.read(4)
-            raw.seek(0)
-            arriving = Arriving(chunks(), limit_bytes=1 << 40, encoding=encoding)
-            plain = not first.startswith((b"\x1f\x8b", b"PK\x03\x04"))
-            async for piece in arriving:
-                if plain and not arriving.is_rewritten and len(arriving.head) >= 1 << 18:
-                    raw.seek(0)  # it is read as it stands
-                    return raw, arriving.head, False
-                spool.write(piece)
-            return cast("BinaryIO", spool), arriving.head, arriving.is_rewritten
-
-        yield rows
-
-
-def _show_plan(found: dict[str, Any]) -> None:
-    columns = found["columns"]
-    fields = ("conversation", "message_id", "role", "text", "answer", "time", "visitor", "messages")
-    shown = [(field, columns.get(field) or "-") for field in fields]
-    click.echo(f"{found['file']}: {found['dialect']['kind']}, {found['dialect']['encoding']}")
-    table(("field", "column"), [*shown, *(("metadata", name) for name in columns.get("metadata", []))])
-    skipped = ", ".join(f"{count:,} {reason}" for reason, count in found["skipped"].items())
-    click.echo(
-        f"{found['rows']:,} rows: {found['messages']:,} messages in {found['conversations']:,} conversations; "
-        f"{found['failed']:,} would fail{f'; skipped: {skipped}' if skipped else ''}"
-    )
-    for problem in found["problems"]:
-        click.echo(f"  row {problem['number']}: {problem['reason']}")
-    if found["sample"]:
-        table(("role", "time", "text"), [(one["role"], one["time"], one["text"]) for one in found["sample"]])
-    if found.get("quote_usd") is not None:
-        click.echo(f"summaries by the model cost at most ${float(found['quote_usd']):,.4f}; local ones cost nothing")
-    elif found.get("note"):
-        click.echo(found["note"])
-    else:
-        click.echo("summaries by the model: no price is known")

@@ -83,8 +83,8 @@ class Api:
     async def put(self, path: str, body: Mapping[str, Any]) -> Any:
         return await self.call("PUT", path, body=body)
 
-    async def delete(self, path: str) -> Any:
-        return await self.call("DELETE", path)
+    async def delete(self, path: str, **params: str) -> Any:
+        return await self.call("DELETE", path, params=params)
 
     async def pages(self, path: str, **params: Any) -> list[dict[str, Any]]:
         """Read every page of a list."""

@@ -24,6 +24,7 @@ import shutil
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from chatwright.app.embedded.account import Account
 from chatwright.app.embedded.errors import AlreadyRunning, EmbeddedError
 
 RELOCATED = Path("/var/lib/chatwright")
+LOCK_PATIENCE_S = 5.0
 _SOCKET_NAME_ROOM = len("/.s.PGSQL.5432.lock")
 _SOCKET_PATH_LIMIT = 100  # bytes; Linux allows 107, macOS 103
 _PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")  # fit for a URL, a configuration file and a list without any quoting
@@ -175,15 +177,22 @@ def hold_data_dir(data_dir: Path) -> Generator[Path]:
 
 
 def _lock(descriptor: int, data_dir: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        written = os.pread(descriptor, 32, 0).split()
-        raise AlreadyRunning(data_dir, int(written[0]) if written and written[0].isdigit() else None) from None
-    except OSError as error:
-        raise EmbeddedError(
-            f"The file system of {data_dir} cannot lock files ({error.strerror}): choose a --data-dir on a local disk."
-        ) from error
+    give_up_at = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            written = os.pread(descriptor, 32, 0).split()
+            holder = int(written[0]) if written and written[0].isdigit() else None
+            if holder is None or psutil.pid_exists(holder) or time.monotonic() > give_up_at:
+                raise AlreadyRunning(data_dir, holder) from None
+        except OSError as error:
+            raise EmbeddedError(
+                f"The file system of {data_dir} cannot lock files ({error.strerror}): choose a --data-dir on a local disk."
+            ) from error
+        # The one that wrote its number is dead: a child that it had forked, and that is not yet the program which it
+        # was forked for, still holds its copy of the lock.
+        time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ STATS = """
 SELECT (SELECT count(*) FROM cache_classes WHERE tenant_id = $1 AND chatbot_id = $2) AS classes,
        (SELECT coalesce(sum(hits), 0)::bigint FROM cache_classes WHERE tenant_id = $1 AND chatbot_id = $2) AS hits,
        p.verified, p.rejected, p.nobody, a.answers, a.live,
-       r.strictness, r.examples, r.labels, r.threshold, r.max_error, r.trained_at, length(r.router) AS router_bytes
+       r.strictness, r.examples, r.labels, r.threshold,
+       r.max_error::numeric::float8 AS max_error, r.trained_at, length(r.router) AS router_bytes
   FROM (SELECT count(*) FILTER (WHERE verdict = 'verified') AS verified,
                count(*) FILTER (WHERE verdict = 'rejected') AS rejected,
                count(*) FILTER (WHERE verdict = 'nobody') AS nobody
@@ -235,6 +236,7 @@ class Served:
     """An answer that a visitor got: `cached` says how, `classes` whose answer has the same text."""
 
     question: str
+    text: str
     cached: str
     classes: tuple[str, ...]
 
@@ -246,7 +248,7 @@ async def find_served(db: Connection, scope: Scope, answer_id: str) -> Served | 
         return None
     row = await db.fetchrow(FIND_SERVED, scope.tenant_id, scope.chatbot_id, answer_id, answer_digest(text))
     assert row is not None
-    return Served(question=row["question"], cached=row["cached"], classes=tuple(row["classes"]))
+    return Served(question=row["question"], text=text, cached=row["cached"], classes=tuple(row["classes"]))
 
 
 def _phrasing(row: Mapping[str, Any]) -> ListedPhrasing:

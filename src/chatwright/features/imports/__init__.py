@@ -11,6 +11,12 @@ from chatwright.features.imports.after_store import (
     order_conversation,
 )
 from chatwright.features.imports.arranging import in_order, into_units, without_twins
+from chatwright.features.imports.deletion_store import (
+    delete_import,
+    delete_some_conversations,
+    lock_import,
+    mark_deleting,
+)
 from chatwright.features.imports.dialect import Dialect, Wishes, encoding_of, is_wide, sniff
 from chatwright.features.imports.faq import Draft, Drafter, to_markdown
 from chatwright.features.imports.files_store import named_files
@@ -89,7 +95,9 @@ __all__ = [
     "check_map",
     "count_open",
     "count_to_summarise",
+    "delete_import",
     "delete_preset",
+    "delete_some_conversations",
     "drop_file",
     "encoding_of",
     "end_import",
@@ -111,6 +119,8 @@ __all__ = [
     "list_units",
     "list_unordered",
     "load_exchanges",
+    "lock_import",
+    "mark_deleting",
     "named_files",
     "open_records",
     "order_conversation",

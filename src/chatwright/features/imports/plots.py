@@ -1,35 +1,51 @@
-"""Plots as SVG that stands in a page: stacked columns over time, horizontal bars. Pure."""
+"""Plots as SVG that stands in a page: stacked columns over time, horizontal bars. Pure.
 
-from collections.abc import Mapping, Sequence
+Each plot is drawn twice, for wide and for narrow screens; the page's style shows one of them. Colours are the style's, too:
+parts, lines and words carry classes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
-_WIDTH = 920
+_WIDE, _NARROW = 920, 420
 _LEFT, _BOTTOM, _TOP = 56, 24, 8
-_LABELS = 8
+_LABEL, _LABEL_GAP = 36, 106
+"""Half of what a date under a column takes, and how far apart dates stand."""
 _BAR = 24
 
 
 def stacked(
     columns: Sequence[tuple[str, Mapping[str, int]]],
-    colors: Mapping[str, str],
+    kinds: Sequence[str],
     *,
     height: int,
+    title: str,
     is_share: bool = False,
 ) -> str:
-    """A column for each period, its parts on top of each other in the order of `colors`. `is_share`: all as high as one
-    another, to compare what they are made of."""
-    kinds = [kind for kind in colors if any(kind in parts for _, parts in columns)]
+    """A column for each period, its parts on top of each other in the order of `kinds`, each in the class of that name.
+    `is_share`: all as high as one another, to compare what they are made of."""
+    return _twice(title, lambda width: (_columns(columns, kinds, width, height, is_share=is_share), height))
+
+
+def bars(rows: Sequence[tuple[str, int]], *, title: str, shown: Callable[[int], str] = "{:,}".format) -> str:
+    """A bar for each name, as long as its number, with what is `shown` of that behind it."""
+    return _twice(title, lambda width: (_bars(rows, width, shown), max(1, len(rows)) * _BAR))
+
+
+def _columns(
+    columns: Sequence[tuple[str, Mapping[str, int]]], kinds: Sequence[str], width: int, height: int, *, is_share: bool
+) -> list[str]:
     totals = [sum(parts.values()) for _, parts in columns]
     top = 1 if is_share else _round_up(max(totals, default=1))
-    room, wide = height - _BOTTOM - _TOP, (_WIDTH - _LEFT) / max(1, len(columns))
+    room, wide = height - _BOTTOM - _TOP, (width - _LEFT) / max(1, len(columns))
     shapes: list[str] = []
     for line in range(5):
         y = _TOP + room * line / 4
         value = top * (4 - line) / 4
         label = f"{value:.0%}" if is_share else f"{value:,.0f}"
-        shapes.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH}" y2="{y:.1f}" stroke="#e3e8ee"/>')
+        shapes.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{width}" y2="{y:.1f}"/>')
         shapes.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
-    every = max(1, -(-len(columns) // _LABELS))
+    every = max(1, -(-len(columns) * _LABEL_GAP // (width - _LEFT)))
     for place, ((name, parts), total) in enumerate(zip(columns, totals, strict=True)):
         x, y = _LEFT + place * wide, float(height - _BOTTOM)
         for kind in kinds:
@@ -38,33 +54,37 @@ def stacked(
             y -= high
             if high > 0:
                 shapes.append(
-                    f'<rect x="{x + wide * 0.08:.1f}" y="{y:.1f}" width="{wide * 0.84:.1f}" height="{high:.1f}" '
-                    f'fill="{colors[kind]}"><title>{escape(name)}: {parts.get(kind, 0):,} {kind}</title></rect>'
+                    f'<rect class="{kind}" x="{x + wide * 0.08:.1f}" y="{y:.1f}" width="{wide * 0.84:.1f}" '
+                    f'height="{high:.1f}"><title>{escape(name)}: {parts.get(kind, 0):,} {kind}</title></rect>'
                 )
         if place % every == 0:
-            shapes.append(f'<text x="{x:.1f}" y="{height - 6}">{escape(name)}</text>')
-    return _svg(height, shapes)
+            middle = min(max(x + wide / 2, _LEFT + _LABEL), width - _LABEL)
+            shapes.append(f'<text x="{middle:.1f}" y="{height - 6}" text-anchor="middle">{escape(name)}</text>')
+    return shapes
 
 
-def bars(rows: Sequence[tuple[str, int]]) -> str:
-    """A bar for each name, as long as its number."""
+def _bars(rows: Sequence[tuple[str, int]], width: int, shown: Callable[[int], str]) -> list[str]:
     top = max((n for _, n in rows), default=1) or 1
     left, shapes = 130, list[str]()
     for place, (name, n) in enumerate(rows):
-        y, wide = place * _BAR, (_WIDTH - left - 90) * n / top
+        y, wide = place * _BAR, (width - left - 90) * n / top
         shapes.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{escape(name)}</text>')
         shapes.append(
-            f'<rect x="{left}" y="{y + 4}" width="{max(1, wide):.1f}" height="{_BAR - 8}" fill="#2563a8" rx="3"/>'
+            f'<rect class="bar" x="{left}" y="{y + 4}" width="{max(1, wide):.1f}" height="{_BAR - 8}" rx="3"/>'
         )
-        shapes.append(f'<text x="{left + wide + 8:.1f}" y="{y + 16}">{n:,}</text>')
-    return _svg(max(1, len(rows)) * _BAR, shapes)
+        shapes.append(f'<text x="{left + wide + 8:.1f}" y="{y + 16}">{escape(shown(n))}</text>')
+    return shapes
 
 
-def _svg(height: int, shapes: Sequence[str]) -> str:
+def _twice(title: str, draw: Callable[[int], tuple[Sequence[str], int]]) -> str:
+    return _svg("wide", _WIDE, title, *draw(_WIDE)) + _svg("narrow", _NARROW, title, *draw(_NARROW))
+
+
+def _svg(name: str, width: int, title: str, shapes: Sequence[str], height: int) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" role="img" '
-        f'xmlns="http://www.w3.org/2000/svg" font-family="system-ui,sans-serif" font-size="12" fill="#5b6877">'
-        f"{''.join(shapes)}</svg>"
+        f'<svg class="{name}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg" font-family="system-ui,sans-serif" '
+        f'font-size="12">{"".join(shapes)}</svg>'
     )
 
 

@@ -19,18 +19,25 @@ from chatwright.features.imports.store import Import
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins so would be run as a formula: an apostrophe is put in front, as spreadsheets themselves do."""
 SENTIMENTS = ("positive", "neutral", "negative")
-COLORS = {"positive": "#2e8b57", "neutral": "#9aa5b1", "negative": "#c0392b", "visitor": "#2563a8", "agent": "#e0912f"}
 _BARS_AT_MOST = 60
 _INTENTS_SHOWN = 14
 _DAY, _WEEK, _MONTH, _YEAR = 10, 0, 7, 4
 """What is left of a date's text."""
 
 _STYLE = """
-:root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;margin:0 auto;max-width:60rem;padding:2rem 1rem}
-h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}.muted{color:#5b6877}
-.cards{display:flex;flex-wrap:wrap;gap:.75rem;margin:1.25rem 0}.card{background:#f3f6f9;border-radius:.5rem;padding:.6rem .9rem;min-width:7rem}
+:root{color-scheme:light dark;--page:#fff;--ink:#1d2733;--muted:#5b6877;--line:#e3e8ee;--card:#f3f6f9;--positive:#2e8b57;
+--neutral:#9aa5b1;--negative:#c0392b;--visitor:#2563a8;--agent:#e0912f}@media(prefers-color-scheme:dark){:root{--page:#12171d;
+--ink:#e6ebf0;--muted:#9fadbb;--line:#2c3641;--card:#1c242d;--positive:#45b67a;--neutral:#6b7885;--negative:#e2604f;
+--visitor:#5a9be6;--agent:#e8a552}}body{font:15px/1.5 system-ui,sans-serif;background:var(--page);color:var(--ink);
+margin:0 auto;max-width:60rem;padding:2rem 1rem}
+h1{font-size:1.5rem;margin:0 0 .25rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2rem 0 .5rem}.muted{color:var(--muted)}
+.cards{display:flex;flex-wrap:wrap;gap:.75rem;margin:1.25rem 0}.card{background:var(--card);border-radius:.5rem;padding:.6rem .9rem;min-width:7rem}
 .card b{display:block;font-size:1.35rem}table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem .3rem 0;
-border-bottom:1px solid #e3e8ee;vertical-align:top;overflow-wrap:anywhere}svg{max-width:100%;height:auto}
+border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}svg{display:block;max-width:100%;height:auto;fill:var(--muted)}
+svg line{stroke:var(--line)}.narrow{display:none}@media(max-width:40rem){.wide{display:none}.narrow{display:block}}
+.positive{fill:var(--positive);background:var(--positive)}.neutral{fill:var(--neutral);background:var(--neutral)}
+.negative{fill:var(--negative);background:var(--negative)}.visitor{fill:var(--visitor);background:var(--visitor)}
+.agent{fill:var(--agent);background:var(--agent)}.bar{fill:var(--visitor)}
 .legend span{margin-right:1rem;white-space:nowrap}.legend i{display:inline-block;width:.8em;height:.8em;border-radius:.2em;margin-right:.35em}
 """
 
@@ -83,7 +90,7 @@ def report_json(facts: Facts) -> bytes:
         "worked_s": round(one.worked_s + one.summarised_s, 3),
         "rows_per_s": round(one.rows_read / one.worked_s, 1) if one.worked_s else None,
         "columns": msgspec.to_builtins(one.columns),
-        "options": msgspec.to_builtins(one.options),
+        "options": msgspec.structs.asdict(one.options),
         "problems": [{"row": row, "reason": reason} for row, reason, _ in facts.problems[:100]],
     }
     return msgspec.json.format(msgspec.json.encode(value), indent=2)
@@ -99,7 +106,7 @@ def report_html(facts: Facts) -> bytes:
     ]  # fmt: skip
     parts = [
         f"<h1>Import of {escape(one.name)}</h1>",
-        f'<p class="muted">into {escape(facts.chatbot)}, source {escape(one.source)}, {escape(facts.made_at)}</p>',
+        f'<p class="muted">into {escape(facts.chatbot)}, source {escape(one.source)}, {escape(_moment(facts.made_at))}</p>',
         '<div class="cards">',
         *(f'<div class="card"><b>{count:,}</b>{label}</div>' for label, count in cards),
         f'<div class="card"><b>{_usd(facts.cost_nano)}</b>cost, {facts.calls:,} calls</div>',
@@ -108,27 +115,34 @@ def report_html(facts: Facts) -> bytes:
     ]
     volume = _by_period(counts, ("visitor", "agent"))
     if volume:
-        parts += ["<h2>Messages over time</h2>", _legend(("visitor", "agent")), stacked(volume, COLORS, height=190)]
+        parts += [
+            "<h2>Messages over time</h2>",
+            _legend(("visitor", "agent")),
+            stacked(volume, ("visitor", "agent"), height=190, title="Messages over time"),
+        ]
     tones = _by_period(counts, SENTIMENTS)
     if tones:
         parts += [
             "<h2>Sentiment of visitors over time</h2>",
             _legend(SENTIMENTS),
-            stacked(tones, COLORS, height=190, is_share=True),
+            stacked(tones, SENTIMENTS, height=190, title="Sentiment of visitors over time", is_share=True),
             _tones(counts),
         ]
     if intents := counts.get("intent"):
         ranked = sorted(intents.items(), key=lambda pair: (-pair[1], pair[0]))[:_INTENTS_SHOWN]
-        parts += ["<h2>What visitors wanted</h2>", bars([(name.replace("_", " "), n) for name, n in ranked])]
+        named = [(name.replace("_", " "), n) for name, n in ranked]
+        parts += ["<h2>What visitors wanted</h2>", bars(named, title="What visitors wanted")]
     if attacks := sum(counts.get("attack", {}).values()):
-        parts += [
-            "<h2>Attacks</h2>",
-            f"<p>{attacks:,} messages read like an attack on the model; the guard log has them.</p>",
-        ]
+        told = f"Messages that read like an attack on the model: {attacks:,}. The guard's log has them."
+        parts += ["<h2>Attacks</h2>", f"<p>{told}</p>"]
     if summary := counts.get("summary"):
-        made = ", ".join(f"{n:,} by {escape(name)}" for name, n in sorted(summary.items()))
-        quote = "" if one.quote_nano is None else f"; quoted before: at most {_usd(one.quote_nano)}"
-        parts += ["<h2>Summaries and cost</h2>", f"<p>{made}. Cost: {_usd(facts.cost_nano)}{quote}.</p>"]
+        made = ", ".join(f"{n:,} {_BY.get(name, f'by {escape(name)}')}" for name, n in sorted(summary.items()))
+        paid = f"{facts.calls:,} calls cost {_usd(facts.cost_nano)}" if facts.calls else "They cost nothing"
+        parts += ["<h2>Summaries and cost</h2>", f"<p>{made}. {paid}.</p>"]
+        if facts.calls:
+            amounts = [("quoted at most", one.quote_nano), ("cap", one.options.limit_nano), ("spent", facts.cost_nano)]
+            known = [(name, nano) for name, nano in amounts if nano is not None]
+            parts.append(bars(known, title="Cost beside what was quoted", shown=_usd))
     if skipped := counts.get("skipped"):
         parts += ["<h2>Rows that were skipped</h2>", _table(("why", "rows"), [(_WHY.get(why, why), f"{n:,}") for why, n in sorted(skipped.items())])]  # fmt: skip
     if facts.problems:
@@ -161,12 +175,19 @@ _WHY = {
 }
 
 
+_BY = {"local": "of sentences that were said"}
+
+
 def _plain(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULAS) else text
 
 
 def _usd(nano: int | None) -> str:
     return "unknown" if nano is None else f"${nano / 1e9:,.4f}"
+
+
+def _moment(iso: str) -> str:
+    return f"{iso[:16].replace('T', ' ')} UTC"
 
 
 def _timings(one: Import) -> str:
@@ -218,7 +239,7 @@ def _period(day: str, length: int) -> str:
 
 
 def _legend(kinds: Sequence[str]) -> str:
-    return f'<p class="legend">{"".join(f"<span><i style=background:{COLORS[kind]}></i>{kind}</span>" for kind in kinds)}</p>'
+    return f'<p class="legend">{"".join(f"<span><i class={kind}></i>{kind}</span>" for kind in kinds)}</p>'
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -18,7 +18,7 @@ from chatwright.features.imports.dialect import Dialect
 from chatwright.features.imports.mapping import ColumnMap
 from chatwright.features.imports.options import Options
 
-State = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
+State = Literal["queued", "running", "paused", "done", "failed", "cancelled", "deleting"]
 Stage = Literal["reading", "ordering", "summarising", "reporting", "over"]
 PauseReason = Literal["operator", "budget"]
 PRESETS_AT_MOST = 200
@@ -379,7 +379,8 @@ async def delete_preset(db: Connection, scope: Scope, name: str) -> bool:
 
 
 async def _with_units(db: Connection, scope: Scope, found: list[Import]) -> list[Import]:
-    running = [one.id for one in found if one.state != "done"]  # one that failed or was given up has stored them, too
+    # One that failed or was given up has stored them, too; one that is being deleted counts down.
+    running = [one.id for one in found if one.state not in ("done", "deleting")]
     sums = {row["import_id"]: row for row in await db.fetch(SUM_UNITS, scope.tenant_id, running)} if running else {}
     names = ("rows_read", "rows_stored", "rows_failed", "rows_skipped", "messages", "conversations")
     return [
