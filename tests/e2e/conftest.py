@@ -259,7 +259,7 @@ def _simulator() -> Generator[str]:
             process.stdout.close()
 
 
-def _settle_knowledge(running: Live) -> None:
+def settle_knowledge(running: Live) -> None:
     """Leave the demo the pages that it is ready with, the README, the tutorial and the questions, and wait until they are
     read: each page raises the knowledge's version, which cached answers hang on, and all of them are a minute's work."""
     base = running.http("GET", f"/api/v1/chatbots/{running.chatbot}").json["knowledge_base_id"]
@@ -300,7 +300,7 @@ def live(request: pytest.FixtureRequest) -> Generator[Live]:
             }
             made = running.http("POST", "/api/v1/chatbots", chatbot)
             assert made.status == 201, made.body
-            _settle_knowledge(running)
+            settle_knowledge(running)
             yield running
         finally:
             code = running.stop() if running.process.poll() is None else None

@@ -293,6 +293,7 @@ def test_canaries_are_found_nowhere(database_url: str, superuser_url: str, valke
         )
         live = e2e.start_up(data_dir, env=env)
         try:
+            e2e.settle_knowledge(live)
             used = _exercise(live, said)
         finally:
             code = live.stop()

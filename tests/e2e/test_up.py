@@ -134,6 +134,7 @@ def test_a_second_up_beside_a_start_under_way_explains_itself_too(data_dir: Path
 
 def test_data_and_keys_survive_restarts(data_dir: Path) -> None:
     first = e2e.start_up(data_dir)
+    e2e.settle_knowledge(first)
     answer = first.ask(QUESTION)
     assert first.ready["first_start"] is True
     assert first.stop(signal.SIGINT) == 0
