@@ -1,7 +1,7 @@
 """Real servers for the tests: one PostgreSQL and one Valkey for the whole run, a database of its own for each test.
 
     servers         the pair, started once, when a test first asks; throw-away data (nothing is synced)
-    database_url    a fresh, migrated database for this test, as its owner `chatwright` (copied from a template ahead of time)
+    database_url    a fresh, migrated database for this test, as its owner `chatwright` (copied from a template: 15 ms)
     superuser_url   the same database as the superuser
     valkey_url      a logical database of Valkey for this test, emptied before it (channels are shared by all)
     tmp_data_dir    an empty directory with a short path, fit for `run_embedded`
@@ -84,36 +84,18 @@ class _Background:
         self._over = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="test-servers", daemon=True)
         self._admin: asyncpg.Connection | None = None
-        self._turn = asyncio.Lock()
-        self._spare: Future[str] | None = None
 
     def start(self) -> EmbeddedServers:
         self._thread.start()
         return self._ready.result(_START_AT_MOST_S)
 
     def stop(self) -> None:
-        if self._spare is not None:
-            self._spare.result(_CALL_AT_MOST_S)
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(_START_AT_MOST_S)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the servers' loop and wait for it."""
-        return self._begin(work).result(_CALL_AT_MOST_S)
-
-    def take_database(self, *, is_next_made: bool) -> str:
-        """A copy of the template. The next one is made while this one is used: copying takes a tenth of a second."""
-        spare = self._spare or self._begin(self._make_database())
-        self._spare = self._begin(self._make_database()) if is_next_made else None
-        return spare.result(_CALL_AT_MOST_S)
-
-    def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    async def _make_database(self) -> str:
-        name = f"test_{next(_numbers)}"
-        await self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER chatwright STRATEGY FILE_COPY")
-        return name
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_CALL_AT_MOST_S)
 
     def _run(self) -> None:
         try:
@@ -143,8 +125,7 @@ class _Background:
 
     async def execute(self, statement: str) -> None:
         assert self._admin is not None
-        async with self._turn:
-            await self._admin.execute(statement, timeout=_CALL_AT_MOST_S)
+        await self._admin.execute(statement, timeout=_CALL_AT_MOST_S)
 
 
 async def _sweep() -> None:
@@ -184,10 +165,12 @@ def servers(_background: tuple[_Background, EmbeddedServers]) -> EmbeddedServers
 
 
 @pytest.fixture
-def _database(request: pytest.FixtureRequest, _background: tuple[_Background, EmbeddedServers]) -> Generator[str]:
+def _database(_background: tuple[_Background, EmbeddedServers]) -> Generator[str]:
     background, _ = _background
-    # Who measures time is not to have copies made beside it.
-    name = background.take_database(is_next_made=request.node.get_closest_marker("alone") is None)
+    name = f"test_{next(_numbers)}"
+    background.call(
+        background.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER chatwright STRATEGY FILE_COPY")
+    )
     yield name
     background.call(background.execute(f"DROP DATABASE {name} WITH (FORCE)"))
 
