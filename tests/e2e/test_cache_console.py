@@ -29,9 +29,9 @@ class Shop:
     def http(self, method: str, path: str, body: Any = None, **more: Any) -> "Reply":
         return self.live.http(method, path, body, key=self.key, **more)
 
-    def ask(self, text: str) -> "Reply":
+    def ask(self, text: str, *, mode: str = "on") -> "Reply":
         body = {"model": self.slug, "messages": [{"role": "user", "content": text}]}
-        return self.http("POST", "/v1/chat/completions", body, timeout_s=60)
+        return self.http("POST", "/v1/chat/completions", body, timeout_s=60, headers={"x-chatwright-cache": mode})
 
     def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return e2e.chatwright("cache", *arguments, "--data-dir", str(self.live.data_dir), "--key", self.key)
@@ -106,17 +106,18 @@ def test_seeds_are_taught_from_a_file_and_given(live: "Live", tmp_path: "Path") 
 
 
 def test_a_question_is_taken_out_of_a_class(live: "Live", tmp_path: "Path") -> None:
+    """The questions are asked in a mode that teaches nothing: what a miss or a check taught meanwhile might keep the class."""
     shop = Shop(live)
     item = {"question": "Do you repair old lamps?", "answer": "Yes.", "phrasings": ["Can you sell a lamp for me?"]}
     assert shop.http("POST", f"{shop.path}/seeds", {"items": [item]}).status == 201
-    assert shop.ask("Can you sell a lamp for me?").headers["x-chatwright-cache"] == "semantic"
+    assert shop.ask("Can you sell a lamp for me?", mode="read-only").headers["x-chatwright-cache"] == "semantic"
     (listed,) = json.loads(shop.cli("inspect", shop.slug, "--json").stdout)
     done = shop.cli("reject", shop.slug, "Can you sell a lamp for me?", "--class", listed["id"])
     assert done.returncode == 0, done.stderr
     assert done.stdout == "taken out of the class\n"
     assert "✗ Can you sell a lamp for me?" in shop.cli("inspect", shop.slug).stdout
-    assert shop.ask("Can you sell a lamp for me?").headers["x-chatwright-cache"] == "miss"
-    assert shop.ask("Do you repair old lamps?").headers["x-chatwright-cache"] == "semantic"
+    assert shop.ask("Can you sell a lamp for me?", mode="read-only").headers["x-chatwright-cache"] == "miss"
+    assert shop.ask("Do you repair old lamps?", mode="read-only").headers["x-chatwright-cache"] == "semantic"
     asked = {"class_id": listed["id"], "text": "Do you repair old lamps?"}
     assert shop.http("POST", f"{shop.path}/rejections", asked).json == {"was_phrasing": True, "class_gone": True}
     for body in ({"class_id": "7", "text": "x"}, {"class_id": listed["id"], "text": " "}, {"text": "x"}):
