@@ -100,7 +100,7 @@ def sign_in(page: "Page", key: str) -> None:
 
 def audit(page: "Page") -> list[str]:
     """The accessibility rules that the page breaks, and where, once it has loaded: what is old is paler until then."""
-    page.wait_for_function("!document.querySelector('[aria-busy=true]')")
+    page.locator("[aria-busy=true]").wait_for(state="detached")
     page.evaluate(need_axe())
     violations: list[dict[str, Any]] = page.evaluate("axe.run(document).then((run) => run.violations)")
     return [f"{one['id']}: " + ", ".join(str(node["target"]) for node in one["nodes"]) for one in violations]
