@@ -1,7 +1,7 @@
 """Real servers for the tests: one PostgreSQL and one Valkey for the whole run, a database of its own for each test.
 
     servers         the pair, started once, when a test first asks; throw-away data (nothing is synced)
-    database_url    a fresh, migrated database for this test, as its owner `chatwright` (copied from a template: 15 ms)
+    database_url    a migrated database without a row for this test, as its owner `chatwright` (see tests/databases.py)
     superuser_url   the same database as the superuser
     valkey_url      a logical database of Valkey for this test, emptied before it (channels are shared by all)
     tmp_data_dir    an empty directory with a short path, fit for `run_embedded`
@@ -33,6 +33,7 @@ from chatwright.app.embedded import EmbeddedServers, run_embedded
 from chatwright.app.embedded.account import choose_account
 from chatwright.app.embedded.home import open_home
 from chatwright.app.embedded.processes import free_of_orphans
+from tests.databases import Databases
 
 T = TypeVar("T")
 _PREFIX = "cw-tests-"
@@ -83,7 +84,7 @@ class _Background:
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="test-servers", daemon=True)
-        self._admin: asyncpg.Connection | None = None
+        self.databases: Databases | None = None
 
     def start(self) -> EmbeddedServers:
         self._thread.start()
@@ -111,21 +112,19 @@ class _Background:
         await _sweep()
         with _short_directory(_PREFIX) as directory:
             async with run_embedded(directory, durable=False) as servers:
-                admin = self._admin = await asyncpg.connect(_at(servers.superuser_database_url, "postgres"), timeout=10)
+                superuser_url = servers.superuser_database_url
+                admin = await asyncpg.connect(_at(superuser_url, "postgres"), timeout=10)
                 try:
-                    await self._make_template(servers)
+                    await admin.execute(
+                        f"CREATE DATABASE {_TEMPLATE} TEMPLATE chatwright OWNER chatwright", timeout=_CALL_AT_MOST_S
+                    )
+                    await migrate(_at(servers.database_url, _TEMPLATE))
+                    self.databases = Databases(admin, _TEMPLATE, lambda name: _at(superuser_url, name))
                     self._ready.set_result(servers)
                     await self._over.wait()
+                    await self.databases.close()
                 finally:
                     await admin.close(timeout=5)
-
-    async def _make_template(self, servers: EmbeddedServers) -> None:
-        await self.execute(f"CREATE DATABASE {_TEMPLATE} TEMPLATE chatwright OWNER chatwright")
-        await migrate(_at(servers.database_url, _TEMPLATE))
-
-    async def execute(self, statement: str) -> None:
-        assert self._admin is not None
-        await self._admin.execute(statement, timeout=_CALL_AT_MOST_S)
 
 
 async def _sweep() -> None:
@@ -167,12 +166,10 @@ def servers(_background: tuple[_Background, EmbeddedServers]) -> EmbeddedServers
 @pytest.fixture
 def _database(_background: tuple[_Background, EmbeddedServers]) -> Generator[str]:
     background, _ = _background
-    name = f"test_{next(_numbers)}"
-    background.call(
-        background.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER chatwright STRATEGY FILE_COPY")
-    )
+    assert background.databases is not None
+    name = background.call(background.databases.lend())
     yield name
-    background.call(background.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+    background.call(background.databases.take_back(name))
 
 
 @pytest.fixture

@@ -217,6 +217,22 @@ async def test_a_message_that_is_cancelled_within_the_window_ends_at_once_and_ta
     assert simulator.calls() == []
 
 
+async def test_a_cancellation_that_no_notice_told_of_is_found_with_the_next_lease(
+    app: Services, simulator: Simulator, valkey_url: str, superuser_url: str
+) -> None:
+    shop = await open_burst_shop(app, window_ms=10_000)
+    async with running_worker(app, valkey_url):
+        first = await say(app, shop, "Forget it")
+        async with asyncio.timeout(5):
+            while (await rows(superuser_url, "SELECT state FROM jobs"))[0]["state"] != "running":
+                await asyncio.sleep(0.01)
+        async with app.db.transaction(shop.scope) as db:  # Valkey was away: nobody was told
+            await conversations.ask_cancel(db, shop.scope, first.message_id, visitor_id=None)
+        outcome = await wait_for_answer(app, shop.scope, first, timeout_s=8)
+        assert outcome.state is MessageState.CANCELLED
+    assert simulator.calls() == []
+
+
 async def test_what_was_asked_to_be_cancelled_is_not_taken_over(app: Services, superuser_url: str) -> None:
     shop = await open_burst_shop(app)
     first = await say(app, shop, "Forget it")

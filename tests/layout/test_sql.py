@@ -76,7 +76,6 @@ OPERATORS: dict[str, str] = {
     "features/jobs/dead_letters:LIST_ALL": "the operator's list",
     "features/jobs/dead_letters:GET_ANY": "the operator's look-up",
     "features/jobs/dead_letters:COUNT_OPEN": "a gauge of the platform",
-    "features/jobs/store:RENEW": "one worker's leases at once, by id",
     "features/jobs/store:LOST": "the sweeper looks for what BullMQ lost",
     "features/jobs/store:TRIM": "the sweeper deletes by age",
     "features/knowledge/embedder_store:LIST_NEXT_READY": "changes of embedder are ended, over all owners",

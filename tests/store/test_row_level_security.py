@@ -101,7 +101,7 @@ OPERATORS = {
     "guard_events": {"DELETE"},
 }
 # Of these it may read single columns: ids and states.
-OPERATORS_COLUMNS = {"knowledge_bases", "documents", "cache_routers", "guard_policies", "intent_models"}
+OPERATORS_COLUMNS = {"knowledge_bases", "documents", "cache_routers", "guard_policies", "intent_models", "messages"}
 
 
 @asynccontextmanager
@@ -291,6 +291,9 @@ async def test_operators_read_no_visitors_words(database_url: str, tenants: dict
             "SELECT error FROM jobs",
             "UPDATE jobs SET payload = '{}'",
             "UPDATE jobs SET state = 'done'",
+            "SELECT text FROM messages",
+            "SELECT conversation_id FROM messages",
+            "UPDATE messages SET cancel_asked_at = now()",
             "SELECT title FROM documents",
             "SELECT text FROM documents",
             "SELECT name FROM knowledge_bases",

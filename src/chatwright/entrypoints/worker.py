@@ -171,7 +171,11 @@ class Worker:
             running = [str(job_id) for job_id, _ in self._running]
             if running:
                 async with self._app.db.operator() as db:
-                    await jobs.renew_leases(db, running, lease_s=lease_s)
+                    asked = await jobs.renew_leases(db, running, lease_s=lease_s)
+                for job, task in list(self._running.values()):
+                    # A notice that Valkey could not carry: PostgreSQL knows. One that unwinds already is left to it.
+                    if job.id in asked and not task.cancelling():
+                        task.cancel()
 
     async def _listen_for_cancels(self) -> None:
         async for message_id in self._app.channel.cancels():

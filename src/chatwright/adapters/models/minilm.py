@@ -11,6 +11,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 from typing import Any, cast
 
@@ -48,9 +49,8 @@ class MiniLm:
         self._encoding = Work(self._run_encoding, self.dimension + FEATURES, BATCH_TEXTS, BATCH_CHARACTERS)
         self._loading = threading.Lock()
         self._session: Any = None
-        self._cutting = _load_tokenizer()
-        self._cutting.enable_truncation(MAX_TOKENS)
-        self._counting = _load_tokenizer()
+        self._cutting = _load_tokenizer(cutting=True)
+        self._counting = _load_tokenizer(cutting=False)
 
     async def warm_up(self) -> None:
         """Load the model now instead of at the first text (0.1 s). Raises ModelUnavailable."""
@@ -116,12 +116,17 @@ def _unit(sums: Vectors) -> Vectors:
     return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _load_tokenizer() -> Tokenizer:
+@cache
+def _load_tokenizer(*, cutting: bool) -> Tokenizer:
+    """One for the process (20 ms each): after this nobody changes it."""
     path = resources.files("chatwright.adapters.models") / "data" / "minilm_tokenizer.json"
     try:
-        return Tokenizer.from_str(path.read_text("utf-8"))
+        tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
     except Exception as error:
         raise ModelUnavailable(f"the embedder's vocabulary does not load ({error}); reinstall chatwright") from error
+    if cutting:
+        tokenizer.enable_truncation(MAX_TOKENS)
+    return tokenizer
 
 
 def _return_memory() -> None:

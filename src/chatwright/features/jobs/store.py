@@ -139,6 +139,8 @@ RENEW = """
 -- operators: one statement per worker process keeps all its running jobs' leases. tenant_id is in the id's row.
 UPDATE jobs SET lease_until = now() + make_interval(secs => $2)
  WHERE id = ANY($1::uuid[]) AND state = 'running'
+RETURNING id, EXISTS (SELECT 1 FROM messages m WHERE m.tenant_id = jobs.tenant_id AND m.id = jobs.message_id
+                         AND m.cancel_asked_at IS NOT NULL) AS cancel_asked
 """
 
 LOST = """
@@ -342,8 +344,9 @@ async def get_job(db: Connection, scope: Scope, job_id: JobId) -> JobView | None
     return JobView(attempts=fields.pop("attempt"), **fields)
 
 
-async def renew_leases(db: Connection, job_ids: list[str], *, lease_s: float) -> None:
-    await db.execute(RENEW, job_ids, lease_s)
+async def renew_leases(db: Connection, job_ids: list[str], *, lease_s: float) -> set[JobId]:
+    """Keep these running jobs for another `lease_s` seconds. Returns those whose message someone asked to cancel."""
+    return {JobId(str(row["id"])) for row in await db.fetch(RENEW, job_ids, lease_s) if row["cancel_asked"]}
 
 
 async def list_lost(
