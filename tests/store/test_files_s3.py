@@ -58,7 +58,7 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(1)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
