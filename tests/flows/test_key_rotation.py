@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -255,6 +256,7 @@ async def test_sealing_anew_goes_on_where_it_was_stopped(app: Services, scope: S
         await flows.reseal(app.db, open_keks(settings), batch=2, progress=stop)
     seen: list[flows.Resealed] = []
     report = await flows.reseal(app.db, open_keks(settings), batch=2, progress=seen.append)
+    assert all(one != other for one, other in itertools.pairwise(seen)), "nothing is told twice"
     assert (report.done, report.left, report.broken) == (6, 0, 0)
     assert [one.left for one in seen][:3] == [4, 2, 0]
     assert (await flows.reseal(app.db, open_keks(settings))).done == 0

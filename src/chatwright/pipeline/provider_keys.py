@@ -190,8 +190,8 @@ async def reseal(
                 counts = [await count(connection) for _, _, count in _SEALED]
             broken += len(rows) - len(fresh)
             left = sum(sum(by.values()) - by.get(newest.id, 0) for by in counts)
-            report = Resealed(done=done, broken=broken, left=left)
-            if progress is not None:
+            before, report = report, Resealed(done=done, broken=broken, left=left)
+            if progress is not None and report != before:
                 progress(report)
             after = rows[-1].id if rows else ""
     if done or broken:
