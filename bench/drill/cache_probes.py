@@ -218,7 +218,8 @@ class Probing:
             for place in range(_AT_ONCE):
                 group.create_task(ask(), name=f"probes-{place}")
         await self._app.cache.settled()
-        for probe in kept[:_AGAIN]:
+        # The last ones: while the first were asked, word of the change before this round may still have been on its way.
+        for probe in kept[-_AGAIN:]:
             self.report.given_again += await self._ask(probe) == "exact"
 
     def _probe(self) -> Probe:
